@@ -9,7 +9,7 @@ from orchestrator.model import world
 from orchestrator.model.allocation import Nic
 from orchestrator.model.cause import GUEST_KEEPS_OUT, Cause
 from orchestrator.model.checkpoint import Checkpoint
-from orchestrator.model.drive import Attachment
+from orchestrator.model.drive import MOUNTED, Attachment
 from orchestrator.model.lan import LanNic, lan_nic
 from orchestrator.model.naming import InstanceName
 from orchestrator.model.phase import FIRST, Phase
@@ -183,6 +183,11 @@ class Instance:
     def disks_of_role(self) -> tuple[str, ...]:
         """The first of them, which its VM has for as long as it lives."""
         return (*(one.name for one in self.role.local_storage), *(one.name for one in self.role.drives))
+
+    @property
+    def storage_serials(self) -> tuple[str, ...]:
+        """The serial numbers by which its guest finds its local storage."""
+        return tuple(f"{MOUNTED}{one.name}" for one in self.role.local_storage)
 
     @property
     def drives_now(self) -> tuple[str, ...]:

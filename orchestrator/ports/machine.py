@@ -131,14 +131,17 @@ class Hypervisor(Protocol):
         """What this host has not of the machine that `devices` of the role ask for; its key is one below these."""
 
     def save(self, instance: Instance) -> None:
-        """Saves the memory of this generation's VM, which is off then. Its place is prepared, its disc ejected.
+        """Saves the memory of this generation's VM, which is off then. Its place is prepared, its disc ejected, its
+        local storage taken from it.
 
-        Of a VM that is off there is nothing to save. Raises Busy while the guest holds its answer disc; whatever it
-        raises, the VM runs on or is off, and what was saved by half counts for nothing.
+        Of a VM that is off there is nothing to save. Raises Busy while the guest holds its answer disc or has another
+        disk than the system's, which goes on without its memory. Whatever it raises, the VM runs on or is
+        off, and what was saved by half counts for nothing.
         """
 
     def restore(self, instance: Instance) -> None:
-        """Defines this generation's domain and has it go on from its checkpoint's memory; what runs is let be.
+        """Defines this generation's domain and has it go on from its checkpoint's memory, without the local storage
+        that it starts with; what runs is let be.
 
         The overlay is empty, and nothing has run on it. A domain of another generation is refused (Permanent).
         """
@@ -171,6 +174,16 @@ class Hypervisor(Protocol):
 
     def unplug(self, name: InstanceName, drive: str) -> bool:
         """Takes a drive from the VM that runs; whether it has it no more. Its guest has to agree: ask again."""
+
+    def plug_storage(self, instance: Instance) -> None:
+        """Gives the VM that runs what it lacks of its role's local storage. Off or absent is fine: it is started with
+        it. Raises Permanent where this VM takes none while it runs.
+        """
+
+    def unplug_storage(self, instance: Instance) -> bool:
+        """Takes all local storage from the VM that runs; whether it had none any more. Its guest, which has been told
+        to put it aside, has to agree: ask again. Off or absent is fine.
+        """
 
     def eject(self, name: InstanceName) -> None:
         """Takes the answer disc out of the drive, now and for later starts."""
@@ -223,6 +236,14 @@ class Guest(Protocol):
         """Has the guest unmount a drive, so that it can be taken. "": nobody in it uses it; else who does, or why
         nobody knows. Ask again while it is silent.
         """
+
+    def put_aside(self, instance: Instance) -> str | Silence:
+        """Has the guest unmount its local storage, which comes back: nobody writes to its place meanwhile. "": nobody
+        in it uses it; else who does, or why nobody knows. Ask again while it is silent, and once it is taken.
+        """
+
+    def take_back(self, instance: Instance) -> str | Silence:
+        """Has the guest mount the local storage that its VM was given again. "": it has; else why not."""
 
     def awaken(self, instance: Instance) -> str | Silence:
         """Tells a guest that was restored what time it is, and gives it random bytes. "": its clock is right, within

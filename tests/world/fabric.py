@@ -77,6 +77,10 @@ EFFECTS = frozenset(
         "unplug",
         "take_up",
         "let_go",
+        "plug_storage",
+        "unplug_storage",
+        "put_aside",
+        "take_back",
     }
 )
 

@@ -11,10 +11,11 @@ from orchestrator.drivers.fake.blobs import FakeBlobs
 from orchestrator.drivers.fake.channel import FakeChannel
 from orchestrator.drivers.fake.disks import FakeDisks
 from orchestrator.drivers.fake.drives import FakeDrives
+from orchestrator.drivers.fake.faults import Faults
 from orchestrator.drivers.fake.inside import FakeInside
 from orchestrator.drivers.fake.machines import FakeGuest, FakeHypervisor
 from orchestrator.drivers.fake.parts import FakeBalancer, FakeDoors, FakeMedia, FakeNetwork, FakeVips
-from orchestrator.drivers.fake.world import FakeMachine, Faults, World
+from orchestrator.drivers.fake.world import FakeMachine, World
 from orchestrator.drivers.store.memory import MemoryStore as FakeStore
 
 __all__ = ["FakeBlobs", "FakeDrives", "FakeInside", "FakeMachine", "FakeStore", "Faults", "World", "fake_host"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
+from orchestrator.drivers.fake.mounting import FakeMounting
 from orchestrator.drivers.fake.plugging import FakePlugging
 from orchestrator.drivers.fake.world import AGENT_AFTER_S, SHUTDOWN_TAKES_S, FakeMachine, FakeMemory, World
 from orchestrator.errors import Busy, Permanent, Problem, Transient
 from orchestrator.model import (
     Agent,
-    Attachment,
     Domain,
     HostFit,
     Identity,
@@ -83,6 +83,7 @@ class FakeHypervisor(FakePlugging):
                 if instance.name in world.empty:  # Its disk is another than it had.
                     machine.setup_boot_id, machine.system_marker = world.set_up.get(instance.name, ""), ""
                 world.empty.discard(instance.name)
+                machine.storage = world.own_storage(instance)
                 machine.drives = world.taken_drives(instance)
                 machine.mounted = {one.drive for one in instance.goal.attached if one.mounted}
                 machine.start_boot(world.time_s)
@@ -117,8 +118,9 @@ class FakeHypervisor(FakePlugging):
                 return
             assert name not in world.seats_taken, f"{name} is saved, which ends it, while it is in the pool"
             assert not machine.disc, f"{name}: its memory knows of a disc that will not be there"
-            role = machine.instance.role
-            assert not role.local_storage, f"{name}: its memory knows of storage that goes on without it"
+            if machine.storage:
+                raise Busy(f"{name}: its guest has not let go of its local storage")
+            assert not machine.misses_storage, f"{name}: its memory has yet to take note that its storage has gone"
             if name in world.faults.not_saved:
                 world.memories[name] = _memory_of(machine, HALF, world.time_s)
                 raise Transient(f"{name}: its QEMU does not give its memory away")
@@ -263,7 +265,7 @@ def _check_same(machine: FakeMachine | None, instance: Instance) -> None:
         raise Permanent(f"{instance.name} already runs in another VM")
 
 
-class FakeGuest:
+class FakeGuest(FakeMounting):
     """What the guests of the fake machines say."""
 
     def __init__(self, world: World) -> None:
@@ -357,25 +359,6 @@ class FakeGuest:
         if instance.name in self._world.faults.unwritten:
             return "its agent runs no commands"
         self._world.machines[instance.name].written = True
-        return ""
-
-    def take_up(self, instance: Instance, attached: Attachment) -> str | Silence:
-        """See ports.Guest."""
-        if (silence := self._silence(instance)) is not None:
-            return silence
-        machine = self._world.machines[instance.name]
-        if attached.drive not in machine.drives:
-            return "it sees no such disk"
-        machine.mounted.add(attached.drive)
-        return ""
-
-    def let_go(self, instance: Instance, attached: Attachment) -> str | Silence:
-        """See ports.Guest."""
-        if (silence := self._silence(instance)) is not None:
-            return silence
-        if attached.drive in self._world.faults.busy_drives:
-            return f"/local/{attached.name} is busy; by: app (77)"
-        self._world.machines[instance.name].mounted.discard(attached.drive)
         return ""
 
     def awaken(self, instance: Instance) -> str | Silence:

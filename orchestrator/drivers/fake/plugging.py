@@ -56,3 +56,27 @@ class FakePlugging:
         machine.mounted.discard(drive)
         del machine.drives[drive]
         return True
+
+    def plug_storage(self, instance: Instance) -> None:
+        """See ports.Hypervisor."""
+        self._away(instance.name)
+        self._answers(instance.name)
+        machine = self._world.machines.get(instance.name)
+        if machine is None or machine.power is Power.OFF:
+            return
+        if (own := self._world.own_storage(instance)) != machine.storage:
+            if instance.name in self._world.faults.takes_no_drive:
+                raise Permanent(f"{instance.name}: no slot is free", hint="it has it when its VM starts next")
+            machine.storage = own
+
+    def unplug_storage(self, instance: Instance) -> bool:
+        """See ports.Hypervisor."""
+        self._away(instance.name)
+        self._answers(instance.name)
+        machine = self._world.machines.get(instance.name)
+        if machine is None or machine.power is Power.OFF or not machine.storage:
+            return True
+        assert not machine.storage_mounted, f"{instance.name}: its storage is torn out of its guest"
+        if instance.name not in self._world.faults.keeps_drives:
+            machine.storage, machine.misses_storage = set(), True
+        return False

@@ -6,7 +6,8 @@ import dataclasses
 import threading
 import uuid
 
-from orchestrator.errors import Permanent, VmroleError
+from orchestrator.drivers.fake.faults import Faults
+from orchestrator.errors import Permanent
 from orchestrator.model import (
     AnswerFormat,
     Frontend,
@@ -57,6 +58,9 @@ class FakeMachine:
     stopped: bool = False  # its QEMU: it lives, does nothing and answers nobody
     drives: dict[str, int] = dataclasses.field(default_factory=dict)  # what it runs with, and how large it sees it
     mounted: set[str] = dataclasses.field(default_factory=set)  # those of them that were attached to it and mounted
+    storage: set[str] = dataclasses.field(default_factory=set)  # local storage that it runs with
+    storage_mounted: set[str] = dataclasses.field(default_factory=set)
+    misses_storage: bool = False  # it was taken from its guest, which has yet to take note of that
     limits: Limits = dataclasses.field(default_factory=Limits)
     clock_off_s: float = 0.0  # how far behind its clock is: of one that was restored, until it is told the time
     system_marker: str = ""  # what a test wrote to the system disk
@@ -72,7 +76,8 @@ class FakeMachine:
         self.boots += 1
         self.booted_at_s = now_s
         self.boot_id = str(uuid.uuid5(uuid.UUID(self.uuid), f"boot {self.boots} at {now_s}"))
-        self.written = False
+        self.written, self.misses_storage = False, False
+        self.storage_mounted = set(self.storage)
         self.going_down_at_s, self.hung, self.clock_off_s = None, False, 0.0
 
 
@@ -97,60 +102,6 @@ class FakeDrive:
     size_mib: int | None  # None: somebody took its file away
     written: str = ""
     snapshots: dict[str, tuple[float, int, str]] = dataclasses.field(default_factory=dict)  # when, MiB, what is in it
-
-
-@dataclasses.dataclass(slots=True)
-class Faults:
-    """What a test may order. Each is a fault of the world that the product must survive."""
-
-    setup_never_ends: set[InstanceName] = dataclasses.field(default_factory=set)
-    services_never_start: set[InstanceName] = dataclasses.field(default_factory=set)
-    bad_images: set[str] = dataclasses.field(default_factory=set)  # the same, by digest
-    bad_user_data: set[str] = dataclasses.field(
-        default_factory=set
-    )  # the services of who is built from it never start
-    deaf_to_requests: set[InstanceName] = dataclasses.field(default_factory=set)  # ignores shutdown and restart
-    check_fails: set[InstanceName] = dataclasses.field(default_factory=set)
-    balancer_blind: set[InstanceName] = dataclasses.field(default_factory=set)  # its check fails, and it is well
-    ready_probe_fails: set[InstanceName] = dataclasses.field(default_factory=set)  # though its services have started
-    foreign: set[InstanceName] = dataclasses.field(default_factory=set)  # the domain of that name is somebody else's
-    frozen: set[InstanceName] = dataclasses.field(default_factory=set)  # a backup has frozen its file systems
-    agent_shows_no_files: bool = False
-    agent_is_confined: bool = False  # it tells which boot it is in, and may not look into our files
-    bridges_gone: set[str] = dataclasses.field(default_factory=set)  # of the host's own
-    no_huge_pages: bool = False  # the host's owner has reserved none, or takes them back
-    no_agent: bool = False  # the image has none
-    baked_marks: set[str] = dataclasses.field(default_factory=set)  # what each generation has of its image
-    refuses: dict[str, VmroleError] = dataclasses.field(default_factory=dict)  # what every call of a port meets
-    sick_cannot_drain: bool = False  # the balancer refuses to drain a member that is down
-    shutdown_takes_s: dict[InstanceName, float] = dataclasses.field(default_factory=dict)
-    agent_after_s: dict[InstanceName, float] = dataclasses.field(default_factory=dict)  # how long a boot takes
-    agent_silent: set[InstanceName] = dataclasses.field(default_factory=set)  # the agent is dead
-    clock_off_s: dict[InstanceName, float] = dataclasses.field(default_factory=dict)  # by how much it is ahead
-    agent_broken: set[InstanceName] = dataclasses.field(default_factory=set)  # it sends rubbish
-    services_unheard: set[InstanceName] = dataclasses.field(default_factory=set)  # asked, and yet to answer
-    services_crash: set[InstanceName] = dataclasses.field(default_factory=set)  # they have started, and ended badly
-    setup_error: dict[InstanceName, str] = dataclasses.field(default_factory=dict)  # of cloud-init, which has ended
-    restarts_after_s: dict[InstanceName, float] = dataclasses.field(default_factory=dict)  # for ever, by itself
-    other_boot_each_look: set[InstanceName] = dataclasses.field(default_factory=set)  # a guest that lies
-    others_vips: set[str] = dataclasses.field(default_factory=set)  # addresses that a neighbour has
-    libvirt_is_away: bool = False
-    memory_damaged: set[InstanceName] = dataclasses.field(default_factory=set)  # of a checkpoint
-    layer_damaged: set[InstanceName] = dataclasses.field(default_factory=set)  # likewise
-    not_started: set[InstanceName] = dataclasses.field(default_factory=set)  # QEMU does not boot what lies on a layer
-    unwritten: set[InstanceName] = dataclasses.field(default_factory=set)  # whose agent has nothing written to disk
-    not_restored: set[InstanceName] = dataclasses.field(default_factory=set)  # QEMU refuses the memory
-    no_ram: set[InstanceName] = dataclasses.field(default_factory=set)  # for whose memory there is no room in RAM
-    not_saved: set[InstanceName] = dataclasses.field(default_factory=set)  # nor does it give it away
-    holds_disc: set[InstanceName] = dataclasses.field(default_factory=set)  # whose drive stays shut
-    takes_no_drive: set[InstanceName] = dataclasses.field(default_factory=set)  # while it runs
-    keeps_drives: set[InstanceName] = dataclasses.field(default_factory=set)  # whose guest does not let go of one
-    busy_drives: set[str] = dataclasses.field(default_factory=set)  # that a program of their guest uses
-    unfit: set[InstanceName] = dataclasses.field(default_factory=set)  # whose kernel does not notice it
-    clockless: set[InstanceName] = dataclasses.field(default_factory=set)  # whose agent does not set the clock
-    disk_is_full: bool = False
-    network_cannot_start: bool = False  # e.g. somebody else has its port 53
-    balancer: list[str] = dataclasses.field(default_factory=list)  # what is wrong with the balancer itself
 
 
 class World:
@@ -279,6 +230,13 @@ class World:
             raise Permanent(f"the file of drive {lost[0]} is not there")
         return {drive: size for drive, size in sizes.items() if size is not None}
 
+    def own_storage(self, instance: Instance) -> set[str]:
+        """The local storage of a VM. Raises Permanent."""
+        own = {one.name for one in instance.role.local_storage}
+        if lost := own - self.storage.get(instance.name, {}).keys():
+            raise Permanent(f"the file of local storage {min(lost)} is not there")
+        return own
+
     def kill(self, name: InstanceName) -> None:
         """kill -9 of the VM."""
         self.machines[name].power, self.machines[name].paused_by = Power.OFF, None
@@ -368,6 +326,8 @@ class World:
             if machine is not None and machine.power is Power.RUNNING and seat.standing is Standing.UP:
                 alone = machine.instance.role.answers is AnswerFormat.NONE
                 assert machine.setup_boot_id or alone, f"{name} is in the pool before its setup"
+                away = {one.name for one in machine.instance.role.local_storage} - machine.storage_mounted
+                assert not away, f"{name} is in the pool without its local storage {away}"
                 assert not machine.clock_off_s, f"{name} is in the pool and does not know what time it is"
         for name in self.doors:
             machine = self.machines.get(name)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
-from typing import Literal, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from orchestrator.drivers.evidence import Transcript
 from orchestrator.drivers.guest import agent_facts, drive_disks, host_probe, identity_marks
@@ -158,15 +158,23 @@ class LibvirtGuest:
 
     def take_up(self, instance: Instance, attached: Attachment) -> str | Silence:
         """See ports.Guest."""
-        return self._drive(instance, attached, "take_up")
+        return self._disks(instance, (attached.serial,), "take_up")
 
     def let_go(self, instance: Instance, attached: Attachment) -> str | Silence:
         """See ports.Guest."""
-        return self._drive(instance, attached, "let_go")
+        return self._disks(instance, (attached.serial,), "let_go")
 
-    def _drive(self, instance: Instance, attached: Attachment, verb: Literal["take_up", "let_go"]) -> str | Silence:
+    def put_aside(self, instance: Instance) -> str | Silence:
+        """See ports.Guest."""
+        return self._disks(instance, instance.storage_serials, "step_aside")
+
+    def take_back(self, instance: Instance) -> str | Silence:
+        """See ports.Guest."""
+        return self._disks(instance, instance.storage_serials, "take_up")
+
+    def _disks(self, instance: Instance, serials: Sequence[str], verb: drive_disks.Verb) -> str | Silence:
         try:
-            return drive_disks.asked(self._commands, instance, attached, verb)
+            return drive_disks.asked(self._commands, instance, serials, verb)
         except AgentRefused as refused:
             return harmless(f"its agent runs no command: {refused}", REASON_CHARS)
         except AgentSilent as silent:

@@ -98,6 +98,12 @@ def disk_of(domain_xml: str, file: str) -> str:
     return etree.tostring(found[0], encoding="unicode") if found else ""
 
 
+def other_disks(domain_xml: str) -> list[str]:
+    """The targets of the disks, that of the system apart, of a domain as libvirt describes it."""
+    disks = untrusted_xml.parsed(domain_xml).xpath("devices/disk[@device='disk'][not(boot)]/target/@dev")
+    return cast("list[str]", disks)
+
+
 def lay_below(disk: etree._Element, paths: DomainPaths) -> None:
     """Gives the system disk of a domain as libvirt describes it another overlay, on another chain."""
     source, chain = disk.find("source"), disk.find("backingStore")

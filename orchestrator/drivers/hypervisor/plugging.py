@@ -1,10 +1,11 @@
-"""The disks of a VM that runs: one grows, a drive comes, a drive goes."""
+"""The disks of a VM that runs: one grows, a drive or local storage comes, and goes."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import libvirt
@@ -44,33 +45,57 @@ class Plugging:
 
     def plug(self, instance: Instance, attached: Attachment) -> None:
         """See ports.Hypervisor."""
-        path = self._layout.drive(attached.drive)
-        with self._running(instance.name, f"give it drive {attached.drive}") as found:
-            xml = "" if found is None else found.XMLDesc(0)
-            if found is None or domain_devices.disk_of(xml, str(path)):
-                return
-            limits = domain_limits.of(instance, self._machine)
-            disk = domain_devices.plugged_disk(xml, instance, path, attached.serial, limits)
-            if not disk:
-                raise Permanent(f"the disks of {instance.name} cannot be changed while it runs", hint=_LATER)
-            try:
-                found.attachDeviceFlags(disk, _LIVE)
-            except libvirt.libvirtError as error:
-                told = f"the VM of {instance.name} does not take drive {attached.drive}"
-                raise Permanent(f"{told}: {harmless(str(error), _WORDS)}", hint=_LATER) from error
+        what = f"drive {attached.drive}"
+        with self._running(instance.name, f"give it {what}") as found:
+            if found is not None:
+                self._give(found, instance, self._layout.drive(attached.drive), attached.serial, what)
+
+    def plug_storage(self, instance: Instance) -> None:
+        """See ports.Hypervisor. In the order of the role's, so that each has the target that it is started with."""
+        with self._running(instance.name, "give it its local storage") as found:
+            for serial, one in zip(instance.storage_serials, instance.role.local_storage, strict=True):
+                if found is not None:
+                    path = self._layout.local_storage(instance.name, one.name)
+                    self._give(found, instance, path, serial, f"local storage {one.name}")
+
+    def _give(self, found: libvirt.virDomain, instance: Instance, path: Path, serial: str, what: str) -> None:
+        """Once. Raises Permanent."""
+        xml = found.XMLDesc(0)
+        if domain_devices.disk_of(xml, str(path)):
+            return
+        disk = domain_devices.plugged_disk(xml, instance, path, serial, domain_limits.of(instance, self._machine))
+        if not disk:
+            raise Permanent(f"the disks of {instance.name} cannot be changed while it runs", hint=_LATER)
+        try:
+            found.attachDeviceFlags(disk, _LIVE)
+        except libvirt.libvirtError as error:
+            told = f"the VM of {instance.name} does not take {what}"
+            raise Permanent(f"{told}: {harmless(str(error), _WORDS)}", hint=_LATER) from error
 
     def unplug(self, name: InstanceName, drive: str) -> bool:
         """See ports.Hypervisor."""
-        path = str(self._layout.drive(drive))
+        path = self._layout.drive(drive)
         with self._running(name, f"take drive {drive} from it") as found:
-            disk = "" if found is None else domain_devices.disk_of(found.XMLDesc(0), path)
-            if found is None or not disk:
+            had = found is not None and self._take(found, path)
+            return found is None or not had or not domain_devices.disk_of(found.XMLDesc(0), str(path))
+
+    def unplug_storage(self, instance: Instance) -> bool:
+        """See ports.Hypervisor."""
+        with self._running(instance.name, "take its local storage from it") as found:
+            if found is None:
                 return True
+            paths = [self._layout.local_storage(instance.name, one.name) for one in instance.role.local_storage]
+            return sum(self._take(found, path) for path in paths) == 0
+
+    def _take(self, found: libvirt.virDomain, path: Path) -> bool:
+        """Whether it had it; it is asked to let go of it then."""
+        disk = domain_devices.disk_of(found.XMLDesc(0), str(path))
+        if disk:
             try:
                 found.detachDeviceFlags(disk, _LIVE)
-            except libvirt.libvirtError as error:  # It is asked already, or the drive has gone meanwhile.
-                log.info("%s and drive %s: %s", name, drive, harmless(str(error), _WORDS))
-            return not domain_devices.disk_of(found.XMLDesc(0), path)
+            except libvirt.libvirtError as error:  # It is asked already, or the disk has gone meanwhile.
+                log.info("%s and %s: %s", found.name(), path, harmless(str(error), _WORDS))
+        return bool(disk)
 
     @contextlib.contextmanager
     def _running(self, name: InstanceName, what: str) -> Iterator[libvirt.virDomain | None]:

@@ -36,9 +36,14 @@ def let_qemu_at(connection: libvirt.virConnect, place: Path) -> None:
 
 
 def save(found: libvirt.virDomain, memory: Path) -> None:
-    """Saves the memory of a VM that runs, which ends it. Raises Busy while its guest holds on to the answer disc."""
-    if domain_devices.disc_of(found.XMLDesc(0)):
+    """Saves the memory of a VM that runs, which ends it. Raises Busy while its guest holds on to the answer disc, or
+    to a disk that goes on without it: restored, it would write what it remembers of that over what has come since.
+    """
+    running = found.XMLDesc(0)
+    if domain_devices.disc_of(running):
         raise Busy(f"{found.name()}: its guest has not let go of its answer disc")
+    if others := domain_devices.other_disks(running):
+        raise Busy(f"{found.name()}: its guest has not let go of {', '.join(others)}")
     being_saved = memory.with_name(memory.name + _PART)
     with file_faults(memory, "the state directory must be writable for the daemon"):
         being_saved.unlink(missing_ok=True)

@@ -32,6 +32,7 @@ class FakeStage:
         self._host.machine.media.erase(instance.name)
         self._host.machine.disks.erase_overlay(instance.name)
         self._host.machine.disks.lay_overlay(instance)
+        self._host.machine.disks.lay_local_storage(instance)
         if disc:
             self._host.machine.media.write(instance)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 from orchestrator.model import Agent, Identity, Instance, Power, Services, Silence, TcpProbe
 from tests.contract.suites.hypervisor import look, started
-from tests.contract.suites.stage import Stage, make_instance
+from tests.contract.suites.stage import Stage, make_instance, with_storage
 
 PORT = 8080  # where the micro image serves
 
@@ -70,6 +71,40 @@ class GuestContract:
         instance = dataclasses.replace(instance, boot_id=setup.boot_id)
         stage.until(lambda: has_started(stage, instance))
         assert stage.guest.identity(instance) == setup
+
+    def test_local_storage_goes_and_comes_back(self, stage: Stage) -> None:
+        """Put aside, it can be taken; a guest that misses it says so; given back, it is mounted again; each of them
+        once, however often it is asked for.
+        """
+        instance = with_storage(make_instance(stage, restart=False))
+        stage.lay(instance)
+        stage.hypervisor.start(instance)
+        setup = until_another_boot(stage, instance, set_up=True)
+        instance = dataclasses.replace(instance, boot_id=setup.boot_id)
+        stage.until(lambda: has_started(stage, instance))
+        assert said(stage, lambda: stage.guest.take_back(instance)) == ""
+        for _ in range(2):
+            assert said(stage, lambda: stage.guest.put_aside(instance)) == ""
+            stage.until(lambda: stage.hypervisor.unplug_storage(instance))
+        assert said(stage, lambda: stage.guest.take_back(instance)) == "it sees no such disk"
+        for _ in range(2):
+            stage.hypervisor.plug_storage(instance)
+            assert said(stage, lambda: stage.guest.take_back(instance)) == ""
+        assert stage.guest.identity(instance) == setup
+
+
+def said(stage: Stage, ask: Callable[[], str | Silence]) -> str:
+    """What a guest says once it is silent no more."""
+    heard: list[str] = []
+
+    def answers() -> bool:
+        told = ask()
+        if isinstance(told, str):
+            heard.append(told)
+        return bool(heard)
+
+    stage.until(answers)
+    return heard[0]
 
 
 def until_another_boot(

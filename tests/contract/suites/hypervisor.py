@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.errors import Busy, Permanent, Transient
 from orchestrator.model import Attachment, Devices, Domain, Instance, Limits, PausedBy, Power
-from tests.contract.suites.stage import Stage, kept, make_instance, next_generation
+from tests.contract.suites.stage import Stage, kept, make_instance, next_generation, with_storage
 
 
 class HypervisorContract:
@@ -84,6 +84,26 @@ class HypervisorContract:
         stage.hypervisor.power_off(instance.name)
         stage.hypervisor.plug(instance, orders)
         assert stage.hypervisor.unplug(instance.name, "orders")
+        assert look(stage, instance).power is Power.OFF
+
+    def test_no_memory_knows_of_local_storage(self, stage: Stage) -> None:
+        """It is not saved while the VM has some, which goes on as it was. What it has already it is not given again,
+        and from who is off or absent nothing is taken.
+        """
+        absent, instance = (with_storage(make_instance(stage, index)) for index in (1, 0))
+        stage.hypervisor.plug_storage(absent)
+        assert stage.hypervisor.unplug_storage(absent)
+        stage.lay(instance, disc=False)
+        stage.hypervisor.start(instance)
+        seen = look(stage, instance)
+        stage.hypervisor.plug_storage(instance)
+        stage.disks.prepare_checkpoint(instance, memory=True)
+        with pytest.raises(Busy):
+            stage.hypervisor.save(instance)
+        assert look(stage, instance) == seen
+        stage.hypervisor.power_off(instance.name)
+        stage.hypervisor.plug_storage(instance)
+        assert stage.hypervisor.unplug_storage(instance)
         assert look(stage, instance).power is Power.OFF
 
     def test_start_without_disc(self, stage: Stage) -> None:

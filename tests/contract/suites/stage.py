@@ -6,7 +6,18 @@ import dataclasses
 from collections.abc import Callable
 from typing import Protocol
 
-from orchestrator.model import Checkpoint, Digested, HostFit, Instance, InstanceName, Nic, Role, Setup, Size
+from orchestrator.model import (
+    Checkpoint,
+    Digested,
+    HostFit,
+    Instance,
+    InstanceName,
+    LocalStorage,
+    Nic,
+    Role,
+    Setup,
+    Size,
+)
 from orchestrator.ports import Disks, Guest, Hypervisor, Inside
 from orchestrator.rules import roads
 from tests.world.instances import instance_of
@@ -68,6 +79,12 @@ def make_instance(stage: Stage, index: int = 0, generation: int = 1, *, restart:
         nic=Nic(mac=f"52:54:00:77:00:{index:02x}", address=f"{SUBNET}.{10 + index}", tap=f"vr-contract-{index}"),
         generation=generation,
     )
+
+
+def with_storage(instance: Instance) -> Instance:
+    """The instance, to be built with local storage."""
+    storage = tuple(LocalStorage(name=name, size_mib=16) for name in ("cache", "jobs"))
+    return dataclasses.replace(instance, role=dataclasses.replace(instance.role, local_storage=storage))
 
 
 def kept(instance: Instance, files: tuple[Digested, Digested | None], fit: HostFit) -> Instance:

@@ -1,4 +1,4 @@
-"""What a guest does with a drive that is to be taken from it, as a real shell runs it, with the guest's files below a
+"""What a guest does with a drive or storage that is to be taken from it, as a real shell runs it, its files below a
 directory.
 """
 
@@ -45,13 +45,14 @@ def mounted(guest: Path, *of: tuple[str, str, str]) -> None:
     (guest / "proc/mounts").write_text("".join(f"{source} {where} ext4 rw 0 0\n" for _, where, source in of))
 
 
-def let_go(guest: Path, before: str = "") -> tuple[int, str]:
+def let_go(guest: Path, before: str = "", *, verb: str = "let_go", serials: str = "dr-archive") -> tuple[int, str]:
     """How the script ends, and what it says; it is run behind these lines."""
     script = guest_script("drive.sh").replace("PATH=/usr/local/sbin", f"PATH={guest}/bin:/usr/local/sbin")
-    for place in ("/proc/", "/sys/block/", "/etc/fstab"):
+    script = script.replace("place=/local/", f"place={guest}/local/")
+    for place in ("/proc/", "/sys/block/", "/etc/fstab", "/run/systemd/"):
         script = script.replace(place, f"{guest}{place}")
     script = script.replace("open_wait_s=3", "open_wait_s=0")
-    argv = ["/bin/sh", "-c", f"{before}verb=let_go serial=dr-archive\n{script}"]
+    argv = ["/bin/sh", "-c", f"{before}verb={verb} serials='{serials}'\n{script}"]
     ended = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=30)
     return ended.returncode, ended.stdout.strip()
 
@@ -90,6 +91,14 @@ def test_a_disk_that_a_program_has_open_stays(guest: Path, opened: str) -> None:
     assert let_go(guest) == (0, "")
 
 
+def test_what_a_container_has_mounted_stays(guest: Path) -> None:
+    """In a namespace of its own, where nobody else unmounts it."""
+    (guest / "proc/77/mountinfo").write_text("9 1 252:17 /data /srv rw - ext4 /dev/vdb1 rw\n")
+    assert let_go(guest) == (1, "/dev/vdb is mounted elsewhere; by: orders (77)")
+    (guest / "proc/77/mountinfo").write_text("9 1 252:1 / /252:16 rw - ext4 /dev/vda1 rw\n")
+    assert let_go(guest) == (0, "")
+
+
 @pytest.mark.parametrize("lines", [("LABEL=root / ext4 defaults 0 1\n",), ()])
 def test_its_line_goes_out_of_fstab(guest: Path, lines: tuple[str, ...]) -> None:
     """And nothing else."""
@@ -107,3 +116,51 @@ def test_fstab_is_whole_where_it_cannot_be_written(guest: Path) -> None:
     (guest / "etc/fstab").write_text(text)
     assert let_go(guest, "ulimit -f 0; trap '' XFSZ\n") == (0, "")
     assert (guest / "etc/fstab").read_text() == text
+
+
+def tool(guest: Path, name: str, then: str = "") -> Path:
+    """A program of the guest's, and where it tells of its calls."""
+    calls = guest / f"{name}-calls"
+    (guest / "bin" / name).write_text(f'#!/bin/sh\necho "$*" >>{calls}\n{then}\n')
+    (guest / "bin" / name).chmod(0o755)
+    return calls
+
+
+def test_what_comes_back_keeps_its_line_in_fstab(guest: Path) -> None:
+    """A boot finds it mounted, whatever has become of the memory of before."""
+    (guest / "sys/block/vdb/serial").write_text("ls-archive")
+    text = "/dev/disk/by-id/virtio-ls-archive /local/archive auto nofail 0 2\n"
+    (guest / "etc/fstab").write_text(text)
+    mounted(guest, ("252:1", "/", "/dev/vda1"), ("252:16", "/local/archive", "/dev/vdb"))
+    assert let_go(guest, verb="step_aside", serials="ls-archive") == (0, "")
+    assert (guest / "etc/fstab").read_text() == text
+    assert (guest / "unmounted").read_text() == "/local/archive\n"
+
+
+def test_each_of_several_disks_is_put_aside(guest: Path) -> None:
+    """And who uses the last of them is told; one that is gone already is no reason to stop."""
+    (guest / "sys/block/vdb/serial").write_text("ls-jobs")
+    (guest / "proc/77/fd/3").symlink_to("/dev/vdb")
+    said = "/dev/vdb is open; by: orders (77)"
+    assert let_go(guest, verb="step_aside", serials="ls-archive ls-jobs") == (1, said)
+    (guest / "proc/77/fd/3").unlink()
+    assert let_go(guest, verb="step_aside", serials="ls-archive ls-jobs") == (0, "")
+
+
+@pytest.mark.parametrize(("status", "systemd", "covered"), [(0, False, False), (1, False, True), (1, True, False)])
+def test_nobody_writes_below_it_meanwhile(guest: Path, status: int, systemd: bool, covered: bool) -> None:
+    """Its place is immutable, or covered by a file system that cannot be written to where nothing else unmounts that;
+    once, however often it is asked for.
+    """
+    place = guest / "local/archive"
+    place.mkdir(parents=True)
+    if systemd:
+        (guest / "run/systemd/system").mkdir(parents=True)
+    shut = tool(guest, "chattr", f"exit {status}")
+    proc = guest / "proc/mounts"
+    laid = tool(guest, "mount", f'echo "vmrole-away {place} tmpfs ro 0 0" >>{proc}')
+    for _ in range(2):
+        assert let_go(guest, verb="step_aside", serials="ls-archive") == (0, "")
+    assert shut.read_text() == f"+i {place}\n" * 2
+    told = f"-t tmpfs -o ro,size=4k,mode=555 vmrole-away {place}\n"
+    assert (laid.read_text() if laid.exists() else "") == (told if covered else "")

@@ -1,11 +1,11 @@
-# Part of vmrole: has a guest mount a drive that its VM was just given, or unmount one that is to be taken from it.
-# It is run through the guest agent; what it prints is why it could not.
-: "${verb:?}" "${serial:?}" # set by a line that is put before these
+# Part of vmrole: has a guest mount disks that its VM was just given, or unmount those that are to be taken from it, for
+# good or for a moment. It is run through the guest agent; what it prints is why it could not.
+: "${verb:?}" "${serials:?}" # set by a line that is put before these
 set -u
 PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
 device_wait_s=10
 open_wait_s=3
-place=/local/${serial#ls-}
+away=vmrole-away # is mounted where a disk that comes back is not, and cannot be written to
 
 # Sets `device` to the name of the drive's disk.
 find_device() {
@@ -23,10 +23,13 @@ fail() {
     exit 1
 }
 
+# Prints the numbers of the disk and its partitions.
+numbers_of_it() { cat /sys/block/"$device"/dev /sys/block/"$device"/"$device"*/dev 2>/dev/null; }
+
 # Prints what was mounted last of the disk and its partitions. By number, as its source may be called by a link of it;
 # and by name, as Btrfs has numbers of its own.
 last_place() {
-    numbers=" $(cat /sys/block/"$device"/dev /sys/block/"$device"/"$device"*/dev 2>/dev/null | tr '\n' ' ')"
+    numbers=" $(numbers_of_it | tr '\n' ' ')"
     found=
     while read -r _ _ number _ where rest; do
         rest=${rest#* - }
@@ -56,7 +59,8 @@ users_of() {
 # shellcheck disable=SC2010 # What is matched is where the links lead; one process for each would take seconds.
 is_open() { ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q -E " -> /dev/$device(p?[0-9]+)?\$"; }
 
-let_go() {
+# Nobody uses it any more, and it is mounted nowhere.
+leave() {
     find_device || return 0
     ! grep -q "^/dev/$device" /proc/swaps || fail "it swaps to $device"
     for each in /sys/block/"$device"/holders/* /sys/block/"$device"/"$device"*/holders/*; do
@@ -66,13 +70,39 @@ let_go() {
         where=$(printf '%b' "$each") # The kernel writes a blank as \040.
         umount "$where" 2>/dev/null || fail "$where is busy; by: $(users_of "$where")"
     done
+    # A container has mounts of its own, in which the disk would go on being used.
+    each=$(grep -l -E " ($(numbers_of_it | tr '\n' '|')none) /" /proc/[0-9]*/mountinfo 2>/dev/null | head -n 1)
+    if [ -n "$each" ]; then
+        read -r name <"${each%/*}/comm"
+        each=${each%/*}
+        fail "/dev/$device is mounted elsewhere; by: $name (${each##*/})"
+    fi
     waited_s=0 # udev looks at what has just been unmounted.
     while is_open; do
         [ "$waited_s" -lt "$open_wait_s" ] || fail "/dev/$device is open; by: $(users_of "/dev/$device" "/dev/$device")"
         sleep 1
         waited_s=$((waited_s + 1))
     done
+}
+
+let_go() {
+    leave
     forget
+}
+
+# It comes back, and keeps its line in fstab: a boot mounts it. Who wants to write meanwhile is told that he cannot,
+# instead of writing to the system disk below. Of its going the guest has been told, or is told here.
+step_aside() {
+    leave
+    [ ! -d "$place" ] || shut
+    ! command -v udevadm >/dev/null 2>&1 || udevadm settle -t 10 2>/dev/null || true
+}
+
+# Not every guest has chattr, and systemd unmounts at once what lies where the disk of a unit of its own is missing.
+shut() {
+    chattr +i "$place" 2>/dev/null && return
+    [ ! -d /run/systemd/system ] && ! grep -q "^$away $place " /proc/mounts || return 0
+    mount -t tmpfs -o ro,size=4k,mode=555 "$away" "$place" 2>/dev/null || true
 }
 
 # Takes the line of the drive out of fstab, which is whole at every moment. What stays by a full disk harms nobody.
@@ -114,11 +144,24 @@ take_up() {
         options=defaults,nofail,x-systemd.before=local-fs.target,x-systemd.device-timeout=300s
         echo "/dev/disk/by-id/virtio-$serial $place auto $options 0 2" >>/etc/fstab && sync
     fi
-    mount "/dev/$device" "$place" 2>/dev/null || mount -t ext4 "/dev/$device" "$place" 2>/dev/null ||
-        fail "what is in it cannot be mounted"
+    ! grep -q "^$away $place " /proc/mounts || umount "$place" 2>/dev/null # Else it is mounted above that.
+    mount_it || fail "what is in it cannot be mounted"
 }
 
-case $verb in
-    take_up) take_up ;;
-    let_go) let_go ;;
-esac
+# What systemd has a unit for it mounts itself: it unmounts at once whatever lies on a disk that it does not see yet.
+mount_it() {
+    if [ -d /run/systemd/system ] && unit=$(systemd-escape -p --suffix=mount "$place") && systemctl cat "$unit"; then
+        timeout 30 systemctl start "$unit" && grep -q "^/dev/$device $place " /proc/mounts
+    else
+        mount "/dev/$device" "$place" || mount -t ext4 "/dev/$device" "$place"
+    fi >/dev/null 2>&1
+}
+
+for serial in $serials; do
+    place=/local/${serial#ls-}
+    case $verb in
+        take_up) take_up ;;
+        let_go) let_go ;;
+        step_aside) step_aside ;;
+    esac
+done

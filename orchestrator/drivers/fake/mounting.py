@@ -1,0 +1,57 @@
+"""What the guests of the fake machines mount and unmount."""
+
+from __future__ import annotations
+
+from orchestrator.drivers.fake.world import World
+from orchestrator.model import Attachment, Instance, Silence
+
+
+class FakeMounting:
+    """A part of the Guest port."""
+
+    _world: World
+
+    def _silence(self, instance: Instance) -> Silence | None:
+        raise NotImplementedError
+
+    def take_up(self, instance: Instance, attached: Attachment) -> str | Silence:
+        """See ports.Guest."""
+        if (silence := self._silence(instance)) is not None:
+            return silence
+        machine = self._world.machines[instance.name]
+        if attached.drive not in machine.drives:
+            return "it sees no such disk"
+        machine.mounted.add(attached.drive)
+        return ""
+
+    def let_go(self, instance: Instance, attached: Attachment) -> str | Silence:
+        """See ports.Guest."""
+        if (silence := self._silence(instance)) is not None:
+            return silence
+        if attached.drive in self._world.faults.busy_drives:
+            return f"/local/{attached.name} is busy; by: app (77)"
+        self._world.machines[instance.name].mounted.discard(attached.drive)
+        return ""
+
+    def put_aside(self, instance: Instance) -> str | Silence:
+        """See ports.Guest."""
+        if (silence := self._silence(instance)) is not None:
+            return silence
+        machine = self._world.machines[instance.name]
+        if machine.storage_mounted and instance.name in self._world.faults.uses_storage:
+            return "/local/cache is busy; by: app (77)"
+        machine.storage_mounted.clear()
+        machine.misses_storage = False
+        return ""
+
+    def take_back(self, instance: Instance) -> str | Silence:
+        """See ports.Guest."""
+        if (silence := self._silence(instance)) is not None:
+            return silence
+        machine = self._world.machines[instance.name]
+        if machine.storage_mounted != machine.storage and instance.name in self._world.faults.storage_unmountable:
+            return "what is in it cannot be mounted"
+        if {one.name for one in instance.role.local_storage} - machine.storage:
+            return "it sees no such disk"
+        machine.storage_mounted = set(machine.storage)
+        return ""
