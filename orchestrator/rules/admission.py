@@ -86,9 +86,10 @@ def service_file(
     within: str = "",
     answers: str = "",
     road: Road = Road.COLD,
+    storage: bool = False,
 ) -> str:
     """A service of one instance without endpoints: it runs off rotation. `answers` is YAML, as below `answers:`.
-    `road`: the warmest that its reimages may take.
+    `road`: the warmest that its reimages may take. `storage`: whether it has some that outlives them.
 
     Its guest may take much longer to shut down than those of a role that says nothing: that is to be measured.
     """
@@ -102,6 +103,8 @@ def service_file(
     ]
     if road is not Road.COLD:
         lines += [f"    reimage: {road}"]
+    if storage:
+        lines += ["    localStorage: {canary: {size: 32 MiB}}"]
     if within:
         lines += [f'    ready: {{within: "{within}"}}']
     if within and _has_setup(image):

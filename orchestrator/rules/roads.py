@@ -56,7 +56,6 @@ _UNFIT: Final[tuple[tuple[Callable[[Role], bool], str], ...]] = (
 
 # What its memory cannot be restored with: its disk can be booted.
 _UNFIT_MEMORY: Final[tuple[tuple[Callable[[Role], bool], str], ...]] = (
-    (lambda role: bool(role.local_storage), "it has local storage, which must not change under a saved memory"),
     (lambda role: role.hardware.disk_bus is not DiskBus.VIRTIO, "its disk is not a virtio one"),
     (lambda role: bool(role.libvirt_xml), "its VM is not ours alone (libvirt.xml)"),
     (lambda role: role.devices.screen, "it has a screen that others may look at"),

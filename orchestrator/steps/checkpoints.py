@@ -3,8 +3,9 @@
 Taking a checkpoint ends the VM, its memory saved or its guest shut down, makes its overlay a layer that nothing
 writes to any more, and restores or boots it, as every reimage from it will: what cannot go on is found out at once,
 before any traffic. Memory is only ever restored over an empty overlay, for a guest trusts what it remembers of its
-disk; a checkpoint without memory is booted, and so is one whose memory fits no more, for its guest has written first
-what it held back.
+disk; local storage, which goes on, is taken from the guest before its memory is saved, and given back to who is
+restored. A checkpoint without memory is booted, and so is one whose memory fits no more, for its guest has written
+first what it held back.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 
-from orchestrator.errors import Busy, Foreign, NoSpace, Unreachable, WorldError
+from orchestrator.errors import Busy, Foreign, NoSpace, Permanent, Unreachable, WorldError
 from orchestrator.model import (
     Checkpoint,
     Digested,
     Domain,
     HostFit,
     Instance,
+    PausedBy,
     Phase,
     Power,
     Road,
@@ -48,6 +50,8 @@ def fit(instance: Instance, host: Machine) -> HostFit | None:
 def save(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     """saving: its memory, or its guest's shutdown, then its disk. What is in the way keeps nobody from serving."""
     domain = host.hypervisor.look(instance.name)
+    if instance.no_checkpoint:
+        return _made_whole(instance, host, domain)
     if not roads.wants_memory(instance):
         return _shut_down(instance, host, domain)
     if domain is None:
@@ -88,6 +92,8 @@ def _saved(instance: Instance, host: Machine, *, disc: bool) -> Outcome:
             return Wait(told, Cause(Kind.CHECKPOINT_BEING_TAKEN), 0.0, note=note)
         if isinstance(written := _written(instance, host), Wait | Done):
             return written
+        if isinstance(apart := _apart(instance, host), Wait | Done):
+            return apart
         host.hypervisor.save(instance)
     except (Unreachable, Foreign):  # What somebody else has begun is nothing to serve with.
         raise
@@ -126,6 +132,57 @@ def _written(instance: Instance, host: Machine) -> Outcome | None:
             return _without(instance, host, written.reason)
         return Wait(instance, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail=written.reason), SOON_S)
     return _without(instance, host, written) if written else None
+
+
+def _apart(instance: Instance, host: Machine) -> Outcome | None:
+    """None: neither its VM nor its guest has its local storage, and its guest knows. Else what to wait for, or why
+    its disk alone is kept.
+    """
+    if not instance.role.local_storage:
+        return None
+    aside = host.guest.put_aside(instance)
+    if isinstance(aside, str) and aside:
+        return _no_memory(instance, aside)
+    if aside == "" and host.hypervisor.unplug_storage(instance):
+        return None
+    why = aside.reason if isinstance(aside, Silence) else "its guest lets go of its local storage"
+    if _is_late(instance, host):
+        return _no_memory(instance, why)
+    return Wait(instance, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail=why), SOON_S)
+
+
+def _made_whole(instance: Instance, host: Machine, domain: Domain | None) -> Outcome:
+    """Nothing is kept of it: it goes on, with the local storage that may have been taken from it. Where that cannot
+    be given back it boots, which does it as well.
+    """
+    goes_on = Done(instance, f"no checkpoint: {instance.no_checkpoint}", then=Phase.STARTING)
+    if domain is None or domain.power in (Power.OFF, Power.CRASHED):
+        return goes_on
+    if domain.power is Power.PAUSED:
+        if domain.paused_by is not PausedBy.USER:
+            host.hypervisor.start(instance)  # It goes on where it was.
+        how = domain.reason or "its VM is paused"
+        return Wait(instance, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail=how), HELD_S, blameless=True)
+    back = _given_back(instance, host)
+    if not back:
+        return goes_on
+    if isinstance(back, Silence) and not _is_late(instance, host):
+        return Wait(instance, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail=back.reason), SOON_S)
+    if instance.held:
+        return _protected(instance, "its local storage was taken from it")
+    host.hypervisor.power_off(instance.name)
+    return goes_on
+
+
+def _given_back(instance: Instance, host: Machine) -> str | Silence:
+    """ "": its VM has its local storage and its guest has mounted it, or there is none; else why not."""
+    if not instance.role.local_storage:
+        return ""
+    try:
+        host.hypervisor.plug_storage(instance)
+    except Permanent as error:
+        return str(error)
+    return host.guest.take_back(instance)
 
 
 def _shut_down(instance: Instance, host: Machine, domain: Domain | None) -> Outcome:
@@ -177,16 +234,21 @@ def _kept(instance: Instance, host: Machine, layer: Digested, memory: Digested |
     return Done(kept, "its checkpoint is taken")
 
 
-def _without(instance: Instance, host: Machine, why: str) -> Done:
-    """It goes on as it is. What was saved by half is full of its secrets, and nobody has a use for it."""
+def _without(instance: Instance, host: Machine, why: str) -> Outcome:
+    """It goes on as it is, made whole first where something was taken from it. What was saved by half is full of its
+    secrets, and nobody has a use for it.
+    """
     with contextlib.suppress(WorldError):  # It goes with the instance at the latest.
         host.disks.erase_memory(instance.name)
-    return Done(replace(instance, no_checkpoint=why), f"no checkpoint: {why}", then=Phase.STARTING)
+    without = replace(instance, no_checkpoint=why)
+    if instance.role.local_storage and roads.keeps_memory(instance.goal.role):
+        return Wait(without, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail=why), 0.0)
+    return Done(without, f"no checkpoint: {why}", then=Phase.STARTING)
 
 
 def restore(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
-    """restoring: an empty overlay on the checkpoint's layer, the memory, the time of day, randomness of its own; or a
-    boot, where there is no memory.
+    """restoring: an empty overlay on the checkpoint's layer, the memory, the time of day, randomness of its own, and
+    its local storage; or a boot, where there is no memory.
     """
     checkpoint, domain = instance.checkpoint, host.hypervisor.look(instance.name)
     if checkpoint is None:
@@ -210,8 +272,11 @@ def restore(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     awake = host.guest.awaken(instance)
     if isinstance(awake, Silence):
         return Wait(instance, Cause(Kind.RESTORED, detail=awake.reason), SOON_S)
-    if awake:
-        return _boots(instance, host, awake)
+    whole = awake or _given_back(instance, host)
+    if isinstance(whole, Silence):
+        return Wait(instance, Cause(Kind.RESTORED, detail=whole.reason), SOON_S)
+    if whole:
+        return _boots(instance, host, whole)
     # That boot is counted already.
     return Done(replace(instance, boot=checkpoint.boot, boot_id=checkpoint.boot_id), "its clock is right")
 

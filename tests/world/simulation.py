@@ -26,7 +26,7 @@ from orchestrator.control.loop import Reconciler
 from orchestrator.control.present import Present
 from orchestrator.control.requests import Control
 from orchestrator.drivers.fake import FakeMachine, FakeStore, World, fake_host
-from orchestrator.drivers.fake.world import Faults
+from orchestrator.drivers.fake.faults import Faults
 from orchestrator.errors import Conflict, InvalidInput, NotFound, Transient, Unreachable
 from orchestrator.model import (
     Checkpoints,
@@ -412,14 +412,15 @@ class Simulation:
             )
             if name != "web":
                 role = dataclasses.replace(role, endpoints=())
-            if self.warm:  # A role that once had local storage keeps it, and is told of.
+            if self.warm:  # A role that once had local storage keeps it, and is told of: so one of them has.
                 drawn = chance.random()
                 road = Road.WARM if drawn < 0.5 else Road.PREPARED if drawn < 0.8 else Road.COLD
                 warm = road is Road.WARM
                 refreshed = Checkpoints(
                     refresh=road is not Road.COLD and drawn * 10 % 1 < 0.5, memory=warm and drawn * 100 % 1 < 0.5
                 )
-                role = dataclasses.replace(role, local_storage=(), reimage=road, checkpoint=refreshed)
+                storage = role.local_storage if name == "db" else ()
+                role = dataclasses.replace(role, local_storage=storage, reimage=road, checkpoint=refreshed)
             if self.staged or not role.user_data.endswith("1\n"):
                 role = dataclasses.replace(role, instance_endpoints=(_DOORS[name],))
             roles.append(role)

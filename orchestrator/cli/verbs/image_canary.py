@@ -63,7 +63,14 @@ def test(
     said = read_text(answers, hint="name a file of answers") if answers else ""
     service = f"{admission.CANARY}-{image['sha256'][:12]}"
     describe = functools.partial(
-        admission.service_file, service, image, vcpus=vcpus, memory=size, within=within, answers=said
+        admission.service_file,
+        service,
+        image,
+        vcpus=vcpus,
+        memory=size,
+        within=within,
+        answers=said,
+        storage=warm and image["os"] == "linux",  # Which has to be taken from its guest, and given back.
     )
     until = end_of(timeout)
     try:

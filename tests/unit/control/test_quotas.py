@@ -10,7 +10,18 @@ from orchestrator.control import deployment
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.requests import Control
 from orchestrator.errors import InvalidInput, NoSpace
-from orchestrator.model import Checkpoints, LocalStorage, Road, Role, Service, ServiceNetwork, ServiceSpec, Size
+from orchestrator.model import (
+    Checkpoints,
+    DiskBus,
+    Hardware,
+    LocalStorage,
+    Road,
+    Role,
+    Service,
+    ServiceNetwork,
+    ServiceSpec,
+    Size,
+)
 from tests.world.fabric import Fabric, web_role
 
 CAPACITY = Capacity(pool="10.90.0.0/16", memory_mib=10_000, vcpus=32, disk_mib=100_000)
@@ -62,7 +73,7 @@ def test_a_checkpoint_is_promised_its_room() -> None:
     for role_of, mib in (
         (dataclasses.replace(warm, reimage=Road.COLD), 1000),
         (dataclasses.replace(warm, reimage=Road.PREPARED), 2000),
-        (dataclasses.replace(warm, local_storage=(LocalStorage(name="data", size_mib=1),)), 2001),
+        (dataclasses.replace(warm, local_storage=(LocalStorage(name="data", size_mib=1),)), 2501),
     ):
         deployment.check(spec(role_of), [], dataclasses.replace(capacity, disk_mib=mib))
         with pytest.raises(InvalidInput, match=f"needs up to {mib} MiB of disk"):
@@ -78,10 +89,10 @@ def test_a_memory_in_ram_is_promised_twice() -> None:
     deployment.check(spec(warm), [], capacity)
     with pytest.raises(InvalidInput, match="needs 1064 MiB of memory"):
         deployment.check(spec(warm), [], dataclasses.replace(capacity, memory_mib=1063))
-    stored = (LocalStorage(name="data", size_mib=1),)
+    booted = Hardware(disk_bus=DiskBus.SATA)
     for role_of in (
         dataclasses.replace(warm, checkpoint=Checkpoints()),
-        dataclasses.replace(warm, local_storage=stored),
+        dataclasses.replace(warm, hardware=booted),
     ):
         deployment.check(spec(role_of), [], dataclasses.replace(capacity, memory_mib=564))
 

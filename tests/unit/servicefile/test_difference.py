@@ -10,7 +10,9 @@ from vmrole_unattend.windows.answers import Answers
 
 from orchestrator.model import (
     Carrier,
+    DiskBus,
     Endpoint,
+    Hardware,
     Healing,
     HttpProbe,
     Ladder,
@@ -45,11 +47,11 @@ def changed(before: Role, after: Role) -> list[tuple[str, str, str, str]]:
 @pytest.mark.parametrize(
     ("role", "told"),
     [
-        (replace(ROLE, reimage=Road.WARM), ""),
+        (replace(ROLE, reimage=Road.WARM, local_storage=(DISK,)), ""),
         (replace(ROLE, reimage=Road.PREPARED, local_storage=(DISK,)), ""),
         (
-            replace(ROLE, reimage=Road.WARM, local_storage=(DISK,)),
-            "the disk that was kept, without its memory: it has local",
+            replace(ROLE, reimage=Road.WARM, hardware=Hardware(disk_bus=DiskBus.SATA)),
+            "the disk that was kept, without its memory: its disk is not",
         ),
         (
             replace(ROLE, reimage=Road.WARM, keep_failed_disk=True),
