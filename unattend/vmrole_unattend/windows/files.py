@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from vmrole_unattend import iso, local_storage
 from vmrole_unattend.errors import AnswersInvalid
+from vmrole_unattend.nocloud import guest_script
 from vmrole_unattend.secret import Reveal, Secret
 from vmrole_unattend.windows import guest_command, names, wishes
 from vmrole_unattend.windows.answers import Answers, Machine, secrets_of
@@ -42,6 +43,7 @@ def files(answers: Answers, machine: Machine, reveal: Reveal) -> Mapping[str, by
             machine.instance, machine.generation, storage=bool(machine.local_storage)
         ),
         "vmrole\\boot.ps1": guest_command.BOOT_SCRIPT,
+        guest_command.CLIENT: guest_script("vmrole-guest.ps1").replace("\n", "\r\n"),
     }
     if machine.local_storage:
         placing = local_storage.script(machine.local_storage, machine.blank_storage)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 DRIVES = "D E F G H I J K L M N O P Q R S T U V W X Y Z"  # Local storage gets letters before a CD does.
 SPECIALIZE = "vmrole\\specialize.cmd"
 STORAGE = "vmrole\\local-storage.ps1"
+CLIENT = "vmrole\\vmrole-guest.ps1"  # by which the guest speaks to us; it is copied with the rest
 FIRST_LOGON = "vmrole\\first-logon.cmd"
 FILES = "%SystemRoot%\\Setup\\vmrole\\files"  # our files of the disc, which is taken away when setup is complete
 HEADER = "@echo off"

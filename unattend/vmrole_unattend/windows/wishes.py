@@ -23,7 +23,7 @@ LINE_CHARS_MAX = 8000  # of a line in a script; cmd.exe takes 8191
 _LOCALE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3}")
 _KEYBOARD = re.compile(r"[0-9A-Fa-f]{4}:[0-9A-Fa-f]{8}")
 _SCRIPT = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,64}")
-_OURS = frozenset({"specialize.cmd", "first-logon.cmd", "boot.ps1", "local-storage.ps1"})
+_OURS = frozenset({"specialize.cmd", "first-logon.cmd", "boot.ps1", "local-storage.ps1", "vmrole-guest.ps1"})
 _ELSEWHERE = "keep the XML in a file of its own and say xml: {file: /path}"
 _UNTYPED = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
