@@ -55,7 +55,9 @@ def two(ready: RoleDaemon) -> RoleDaemon:
 
 
 def test_a_guest_knows_its_peers_and_is_told_of_its_end(lab: Lab, two: RoleDaemon) -> None:
-    """Who they are and how they stand; and a restart waits until it has let go, which the ledger tells."""
+    """Who they are and how they stand; and a restart waits until it has let go, which the ledger tells. So does the
+    end of a client's lease, at which nothing drains.
+    """
     number, stand, _ = peers(lab)
     assert stand == {OTHER: "serving"}
     address = says(lab, "peers")["peers"][0]["address"]
@@ -77,3 +79,13 @@ def test_a_guest_knows_its_peers_and_is_told_of_its_end(lab: Lab, two: RoleDaemo
 
     two.run("scale", "shop", "web=1")
     until(lambda: OTHER in peers(lab, "--after", str(number))[2], COMES_S, what="the other one's end")
+
+    lab.guest(WEB, ["/bin/sh", "-c", WAITS], ASKED_S)
+    until(lambda: says(lab, "stopping") == {"stopping": None}, COMES_S, what="its asking in its new boot")
+    two.run("lease", "shop", "--for", "10m", "--", "true")
+    until(lambda: "its guest has let go" in told_of(two, "its guest learns of its reimage"), COMES_S, what="its word")
+
+
+def told_of(daemon: RoleDaemon, beginning: str) -> str:
+    """What the ledger tells of the instance from there on; "" before."""
+    return daemon.run("events", WEB).stdout.partition(beginning)[2]
