@@ -241,7 +241,7 @@ def _without(instance: Instance, host: Machine, why: str) -> Outcome:
     with contextlib.suppress(WorldError):  # It goes with the instance at the latest.
         host.disks.erase_memory(instance.name)
     without = replace(instance, no_checkpoint=why)
-    if instance.role.local_storage and roads.keeps_memory(instance.goal.role):
+    if instance.role.local_storage:  # Taken for its former goal, perhaps.
         return Wait(without, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail=why), 0.0)
     return Done(without, f"no checkpoint: {why}", then=Phase.STARTING)
 

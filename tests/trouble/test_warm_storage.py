@@ -219,6 +219,28 @@ def test_what_is_protected_while_its_storage_is_away_gets_it_back() -> None:
     gone(fabric)
 
 
+@pytest.mark.parametrize("protected", [False, True], ids=["deaf", "protected"])
+@pytest.mark.parametrize("road", [Road.PREPARED, Road.COLD], ids=str)
+def test_who_is_to_be_colder_while_its_storage_is_away_gets_it_back(road: Road, protected: bool) -> None:
+    """What was taken for the goal of before is given back, whatever the goal is by then."""
+    fabric = Fabric(Trouble(effects().index("unplug_storage") + 1, after=True))
+    fabric.world.faults.deaf_to_requests.add(NAME)
+
+    def strike() -> None:
+        fabric.deploy(dataclasses.replace(ROLE, reimage=road))
+        if protected:
+            fabric.control.protect(NAME, on=True)
+
+    fabric.trouble.strike = strike
+    fabric.deploy(ROLE)
+    fabric.until(fabric.quiet)
+    assert fabric.instance().no_checkpoint
+    assert fabric.world.machines[NAME].storage_mounted == {"cache", "jobs"}
+    fabric.world.faults.deaf_to_requests.clear()
+    fabric.control.protect(NAME, on=False)
+    gone(fabric)
+
+
 def test_a_role_that_has_no_storage_meets_none_of_it() -> None:
     """Nor does one that is cold, or prepared."""
     for role in (
