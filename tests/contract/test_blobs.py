@@ -31,9 +31,32 @@ class TestFakeBlobs(BlobFilesContract):
     """The fake world's."""
 
     @pytest.fixture
-    def blobs(self) -> BlobFiles:
+    def world(self) -> World:
+        """Where they are."""
+        return World()
+
+    @pytest.fixture
+    def blobs(self, world: World) -> BlobFiles:
         """In memory."""
-        return FakeBlobs(World(), CAPS)
+        return FakeBlobs(world, CAPS)
+
+    @pytest.fixture
+    def later(self, world: World) -> Callable[[float], None]:
+        """By the clock of the fake world."""
+        return world.pass_time
+
+
+class _Clock(SystemClock):
+    """One that a test sets forward."""
+
+    ahead_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() + self.ahead_s
+
+    def forward(self, seconds: float) -> None:
+        """So much later."""
+        self.ahead_s += seconds
 
 
 def layout_of(place: Path) -> Layout:
@@ -51,9 +74,19 @@ class TestBlobDirectory(BlobFilesContract):
         return layout_of(tmp_path)
 
     @pytest.fixture
-    def blobs(self, layout: Layout) -> BlobFiles:
+    def clock(self) -> _Clock:
+        """The host's."""
+        return _Clock()
+
+    @pytest.fixture
+    def blobs(self, layout: Layout, clock: _Clock) -> BlobFiles:
         """In files."""
-        return BlobDirectory(layout, SystemClock(), CAPS)
+        return BlobDirectory(layout, clock, CAPS)
+
+    @pytest.fixture
+    def later(self, clock: _Clock) -> Callable[[float], None]:
+        """By a clock that is set forward."""
+        return clock.forward
 
     def test_they_are_roots_alone(self, blobs: BlobFiles, layout: Layout) -> None:
         """What is put and what is being put, and all directories."""

@@ -92,7 +92,7 @@ class BlobDirectory:
             if (done := self._load(place, put.name)) is not None and done.is_of(put):
                 self._drop(giver)
                 return done
-            begun = self._known(giver, owner, put)
+            begun = self._known(giver, owner, put, offset, len(data))
             if begun is None and offset == 0:
                 begun = self._begin(owner, giver, put, place, among)
             if begun is None:
@@ -198,12 +198,15 @@ class BlobDirectory:
 
     # What is being put -----------------------------------------------------------------------------------------
 
-    def _known(self, giver: str, owner: BlobOwner, put: BlobPut) -> _Begun | None:
+    def _known(self, giver: str, owner: BlobOwner, put: BlobPut, offset: int, length: int) -> _Begun | None:
         with self._counting:
             begun = self._begun.get(giver)
             if begun is None or (begun.owner, begun.put) != (owner, put):
                 return None
-            begun.at_s = self._clock.monotonic_s()
+            if (
+                offset <= begun.taken < offset + length <= put.size_bytes
+            ):  # Who sends nothing new does not go on with it.
+                begun.at_s = self._clock.monotonic_s()
             return begun
 
     def _begin(self, owner: BlobOwner, giver: str, put: BlobPut, place: Path, among: str) -> _Begun:

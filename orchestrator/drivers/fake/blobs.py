@@ -66,8 +66,9 @@ class FakeBlobs:
             begun = self._begun[giver] = _Begun(owner, put, self._world.monotonic_s(), among)
         if offset > len(begun.data) or offset + len(data) > put.size_bytes:
             raise InvalidInput(f"byte {len(begun.data)} is the next", hint="send the parts in order")
-        begun.data += data[len(begun.data) - offset :]
-        begun.at_s = self._world.monotonic_s()
+        if more := data[len(begun.data) - offset :]:
+            begun.data += more
+            begun.at_s = self._world.monotonic_s()
         if len(begun.data) < put.size_bytes:
             return len(begun.data)
         del self._begun[giver]

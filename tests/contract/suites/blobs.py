@@ -1,14 +1,16 @@
-"""What every BlobFiles keeps. Who runs it gives the fixture `blobs`."""
+"""What every BlobFiles keeps. Who runs it gives the fixtures `blobs` and `later`, which has time pass (seconds)."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from orchestrator.errors import Conflict, InvalidInput, NotFound, StaleRevision
-from orchestrator.model.blob import NONE, Blob, BlobCaps, BlobOwner, BlobPut, Of
+from orchestrator.model.blob import IDLE_S, NONE, Blob, BlobCaps, BlobOwner, BlobPut, Of
 from orchestrator.ports import BlobFiles
 
 WEB, OTHER = BlobOwner(Of.INSTANCE, "web-0.shop"), BlobOwner(Of.INSTANCE, "web-1.shop")
@@ -109,6 +111,23 @@ class BlobFilesContract:
         with pytest.raises(NotFound):
             blobs.part(WEB, "me", second, 1, b"b")
         assert held(blobs, WEB) == {}
+
+    def test_who_sends_nothing_new_does_not_go_on_with_it(
+        self, blobs: BlobFiles, later: Callable[[float], None]
+    ) -> None:
+        """Else a few who never end could keep all others out: what was sent before, nothing, or what is refused."""
+        wanted = wish("a", b"abc")
+        blobs.part(WEB, "me", wanted, 0, b"a")
+        for offset, data in ((0, b"a"), (1, b""), (2, b"c"), (1, b"bcd")):
+            later(IDLE_S * 0.4)
+            with contextlib.suppress(InvalidInput, NotFound):
+                blobs.part(WEB, "me", wanted, offset, data)
+        assert blobs.give_up_idle() == 0
+        blobs.part(WEB, "me", wanted, 0, b"a")
+        for at, data in enumerate((b"b", b"c"), 1):
+            later(IDLE_S * 0.9)
+            blobs.part(WEB, "me", wanted, at, data)
+        assert held(blobs, WEB) == {"a": b"abc"}
 
     def test_a_version_is_compared_and_swapped(self, blobs: BlobFiles) -> None:
         """Of two who have read the same one, one gets his way; none comes back, not even after a removal."""
