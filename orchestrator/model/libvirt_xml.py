@@ -18,6 +18,7 @@ from orchestrator.errors import InvalidInput
 
 CHARACTERS_MOST: Final = 8192
 DEVICES_MOST: Final = 8
+_FEW: Final = "it is for a few elements"
 _SWITCH: Final = "on|off"
 _TEXT: Final = r"[ -+\--~]{1,64}"  # without a comma, which begins another option of QEMU's
 
@@ -106,12 +107,15 @@ def canonical(text: str) -> str:
         seen.add(name)
     if not len(root):
         raise InvalidInput("there is nothing in <domain>", hint="leave libvirt out")
-    return ElementTree.tostring(_plain(root), encoding="unicode", short_empty_elements=True)
+    made = ElementTree.tostring(_plain(root), encoding="unicode", short_empty_elements=True)
+    if len(made) > CHARACTERS_MOST:  # It is read again as it was kept, and that is longer at times.
+        raise InvalidInput(f"it has more than {CHARACTERS_MOST} characters as it is kept", hint=_FEW)
+    return made
 
 
 def _parsed(text: str) -> ElementTree.Element:
     if len(text) > CHARACTERS_MOST:
-        raise InvalidInput(f"it has more than {CHARACTERS_MOST} characters", hint="it is for a few elements")
+        raise InvalidInput(f"it has more than {CHARACTERS_MOST} characters", hint=_FEW)
     if "<!" in text or "<?" in text or "\0" in text:
         hint = "elements, their attributes and text alone"
         raise InvalidInput("it has a comment, a declaration or an instruction in it", hint=hint)

@@ -36,6 +36,24 @@ def test_what_is_allowed_is_let_through() -> None:
     assert "A-1 &lt;b&gt;" in once
 
 
+@pytest.mark.parametrize(
+    "text", ["<feature name='f{:03}' policy='disable'/>", "<feature name='f{:03}' policy='disable' />"]
+)
+def test_what_is_let_through_is_let_through_as_it_is_kept(text: str) -> None:
+    """At any length: what came in whole and could not be read again kept its VMs from starting, for good."""
+    refused = set[bool]()
+    for number in range(180, 230):
+        many = "".join(text.format(each) for each in range(number))
+        try:
+            once = canonical(f"<domain><cpu>{many}</cpu></domain>")
+        except InvalidInput:
+            refused.add(True)
+            continue
+        refused.add(False)
+        assert canonical(once) == once
+    assert refused == {True, False}
+
+
 # What would give a guest something of its host, or take from us what we decide.
 HOSTILE = (
     ("", "<name>other</name>"),
