@@ -104,11 +104,13 @@ def check(
     if (found := fitting.fault(spec, before, capacity.unfit)) is not None:
         raise InvalidInput(found.message, problems=(found,), hint=found.hint)
     specs = [other.spec for other in others]
+    huge_mib = capacity.huge_pages_mib()
+    idle_huge_mib = (huge_mib or 0) - sum(quotas.promised(quotas.HUGE_PAGES, one) for one in (spec, *specs, *unread))
     for quota, limit, besides in (
-        (quotas.MEMORY, capacity.memory_mib, 0),
+        (quotas.MEMORY, capacity.memory_mib, max(0, idle_huge_mib)),
         (quotas.VCPUS, capacity.vcpus, 0),
         (quotas.DISK, capacity.disk_mib, drives_mib + capacity.blobs_mib()),
-        (quotas.HUGE_PAGES, capacity.huge_pages_mib(), 0),
+        (quotas.HUGE_PAGES, huge_mib, 0),
     ):
         quotas.refuse(quota, spec, before, specs, limit, unread, unsized, besides)
     if quotas.promised(quotas.DISK, spec) > (quotas.promised(quotas.DISK, before) if before is not None else 0):

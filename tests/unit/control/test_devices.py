@@ -24,11 +24,11 @@ def fabric() -> Fabric:
     return Fabric()
 
 
-def capacity(fabric: Fabric, huge_pages_mib: int | None = None) -> Capacity:
+def capacity(fabric: Fabric, huge_pages_mib: int | None = None, memory_mib: int = 64_000) -> Capacity:
     """Of the fake host."""
     hypervisor = fake_host(fabric.world).machine.hypervisor
     return Capacity(
-        pool="10.90.0.0/16", memory_mib=64_000, unfit=hypervisor.unfit, huge_pages_mib=lambda: huge_pages_mib
+        pool="10.90.0.0/16", memory_mib=memory_mib, unfit=hypervisor.unfit, huge_pages_mib=lambda: huge_pages_mib
     )
 
 
@@ -52,6 +52,18 @@ def test_huge_pages_are_promised_once(fabric: Fabric) -> None:
         deployment.check(HUGE, [], capacity(fabric, 255))
     assert refused.value.problems[0].key == "roles.web.devices.hugepages"
     deployment.check(replace(HUGE, roles=(web_role(),)), [], capacity(fabric, 0))
+
+
+def test_memory_that_is_reserved_for_huge_pages_is_nobody_elses(fabric: Fabric) -> None:
+    """Two instances of 192 MiB each, QEMU's part with it: what is reserved and not promised lacks to who asks for
+    none; who asks for them has his part there.
+    """
+    plain = replace(HUGE, roles=(web_role(),))
+    deployment.check(plain, [], capacity(fabric, 0, 384))
+    deployment.check(plain, [], capacity(fabric, 256, 640))
+    with pytest.raises(InvalidInput, match="needs 384 MiB of memory; the host gives 639 MiB, 256 MiB are promised"):
+        deployment.check(plain, [], capacity(fabric, 256, 639))
+    deployment.check(HUGE, [], capacity(fabric, 256, 384))
 
 
 def test_who_cannot_start_waits_for_the_host(fabric: Fabric) -> None:
