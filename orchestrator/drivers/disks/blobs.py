@@ -203,9 +203,8 @@ class BlobDirectory:
             begun = self._begun.get(giver)
             if begun is None or (begun.owner, begun.put) != (owner, put):
                 return None
-            if (
-                offset <= begun.taken < offset + length <= put.size_bytes
-            ):  # Who sends nothing new does not go on with it.
+            # Who sends nothing new, or what is refused, does not go on with it.
+            if offset <= begun.taken < offset + length <= put.size_bytes:
                 begun.at_s = self._clock.monotonic_s()
             return begun
 
