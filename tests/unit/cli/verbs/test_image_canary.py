@@ -120,7 +120,7 @@ def test_an_image_without_an_agent_is_told_what_it_lacks(
     assert [one["subject"] for one in json.loads(capsys.readouterr().out)["findings"]] == ["agent"]
     daemon.world.faults.no_agent = False
     daemon.world.faults.services_never_start.add(InstanceName(f"canary-0.canary-{sha256[:12]}"))
-    assert main(["image", "test", "real", "--timeout", "2s"]) == 4
+    assert main(["image", "test", "real", "--timeout", "15s"]) == 4
     assert "FAIL  agent" not in capsys.readouterr().out
     assert daemon.client().services() == []
 
