@@ -131,10 +131,10 @@ def test_what_comes_back_keeps_its_line_in_fstab(guest: Path) -> None:
     (guest / "sys/block/vdb/serial").write_text("ls-archive")
     text = "/dev/disk/by-id/virtio-ls-archive /local/archive auto nofail 0 2\n"
     (guest / "etc/fstab").write_text(text)
-    mounted(guest, ("252:1", "/", "/dev/vda1"), ("252:16", "/local/archive", "/dev/vdb"))
+    mounted(guest, ("252:1", "/", "/dev/vda1"), ("252:16", f"{guest}/local/archive", "/dev/vdb"))
     assert let_go(guest, verb="step_aside", serials="ls-archive") == (0, "")
     assert (guest / "etc/fstab").read_text() == text
-    assert (guest / "unmounted").read_text() == "/local/archive\n"
+    assert (guest / "unmounted").read_text() == f"{guest}/local/archive\n"
 
 
 def test_each_of_several_disks_is_put_aside(guest: Path) -> None:
@@ -145,6 +145,85 @@ def test_each_of_several_disks_is_put_aside(guest: Path) -> None:
     assert let_go(guest, verb="step_aside", serials="ls-archive ls-jobs") == (1, said)
     (guest / "proc/77/fd/3").unlink()
     assert let_go(guest, verb="step_aside", serials="ls-archive ls-jobs") == (0, "")
+
+
+def two_disks(guest: Path) -> tuple[Path, Path]:
+    """ls-cache, mounted at its place, and ls-jobs, which is not; what is mounted and run is told in these."""
+    (guest / "sys/block/vdb/serial").write_text("ls-cache")
+    (guest / "sys/block/vdc").mkdir()
+    (guest / "sys/block/vdc/dev").write_text("252:32\n")
+    (guest / "sys/block/vdc/serial").write_text("ls-jobs")
+    place = guest / "local/cache"
+    place.mkdir(parents=True)
+    mounted(guest, ("252:1", "/", "/dev/vda1"), ("252:16", str(place), "/dev/vdb"))
+    line = f'echo "$1 $2 ext4 rw 0 0" >>{guest}/proc/mounts'
+    return tool(guest, "mount", line), tool(guest, "chattr")
+
+
+def aside(guest: Path) -> tuple[int, str]:
+    return let_go(guest, verb="step_aside", serials="ls-cache ls-jobs")
+
+
+@pytest.mark.parametrize("where", ["/var/lib/app", "/srv/a b"])
+def test_what_is_mounted_elsewhere_as_well_does_not_step_aside(guest: Path, where: str) -> None:
+    """It would come back at its place alone, and who writes to the other would write to the system disk."""
+    two_disks(guest)
+    there = ("252:16", where.replace(" ", "\\040"), "/dev/vdb")
+    mounted(guest, ("252:1", "/", "/dev/vda1"), ("252:16", str(guest / "local/cache"), "/dev/vdb"), there)
+    assert aside(guest) == (1, f"/dev/vdb is mounted at {where} as well")
+    assert not (guest / "unmounted").exists()
+    assert let_go(guest, serials="ls-cache") == (0, "")
+
+
+@pytest.mark.parametrize("verb", ["step_aside", "let_go"])
+@pytest.mark.parametrize("backing", ["/dev/vdc", "/dev/vdc1"])
+def test_a_loop_device_over_it_keeps_it(guest: Path, backing: str, verb: str) -> None:
+    """The kernel has no other word for that: the disk would be torn out below. A file in another is none of it."""
+    two_disks(guest)
+    loop = guest / "sys/block/loop0/loop/backing_file"
+    loop.parent.mkdir(parents=True)
+    loop.write_text(f"{backing}\n")
+    assert let_go(guest, verb=verb, serials="ls-jobs") == (1, "loop0 lies on it")
+    loop.write_text("/dev/vdcx\n")
+    assert let_go(guest, verb=verb, serials="ls-jobs") == (0, "")
+
+
+@pytest.mark.parametrize("by", ["open", "swap", "holder", "loop"])
+def test_none_is_unmounted_when_one_of_them_has_to_stay(guest: Path, by: str) -> None:
+    """All are looked at before the first: whose services run would write below it."""
+    two_disks(guest)
+    if by == "open":
+        (guest / "proc/77/fd/3").symlink_to("/dev/vdc")
+    elif by == "swap":
+        (guest / "proc/swaps").write_text("/dev/vdc partition 1 0 -2\n")
+    elif by == "holder":
+        (guest / "sys/block/vdc/holders/dm-0").mkdir(parents=True)
+    else:
+        (guest / "sys/block/loop0/loop").mkdir(parents=True)
+        (guest / "sys/block/loop0/loop/backing_file").write_text("/dev/vdc\n")
+    assert aside(guest)[0] == 1
+    assert not (guest / "unmounted").exists()
+
+
+def test_what_was_unmounted_for_nothing_is_mounted_again(guest: Path) -> None:
+    """By `mount` alone: nothing that could format has a hand in it. What was not mounted is not."""
+    laid, _ = two_disks(guest)
+    place = guest / "local/cache"
+    made = tool(guest, "mke2fs")
+    (guest / "proc/77/mountinfo").write_text("9 1 252:32 / /srv rw - ext4 /dev/vdc rw\n")
+    assert aside(guest) == (1, "/dev/vdc is mounted elsewhere; by: orders (77)")
+    assert laid.read_text().splitlines()[-1] == f"/dev/vdb {place}"
+    assert f"/dev/vdb {place} ext4 rw 0 0\n" in (guest / "proc/mounts").read_text()
+    assert not made.exists()
+
+
+def test_what_cannot_be_mounted_again_is_told(guest: Path) -> None:
+    """And not hidden behind the first reason."""
+    two_disks(guest)
+    tool(guest, "mount", "exit 1")
+    (guest / "proc/77/mountinfo").write_text("9 1 252:16 / /srv rw - ext4 /dev/vdb rw\n")
+    why = "/dev/vdb is mounted elsewhere; by: orders (77); /dev/vdb cannot be mounted again"
+    assert aside(guest) == (1, why)
 
 
 @pytest.mark.parametrize(("status", "systemd", "covered"), [(0, False, False), (1, False, True), (1, True, False)])

@@ -26,19 +26,19 @@ fail() {
 # Prints the numbers of the disk and its partitions.
 numbers_of_it() { cat /sys/block/"$device"/dev /sys/block/"$device"/"$device"*/dev 2>/dev/null; }
 
-# Prints what was mounted last of the disk and its partitions. By number, as its source may be called by a link of it;
-# and by name, as Btrfs has numbers of its own.
-last_place() {
+# Prints where the disk and its partitions are mounted, what was mounted last at the end. By number, as its source may
+# be called by a link of it; and by name, as Btrfs has numbers of its own.
+places() {
     numbers=" $(numbers_of_it | tr '\n' ' ')"
-    found=
     while read -r _ _ number _ where rest; do
         rest=${rest#* - }
         source=${rest#* }
         case "$numbers ${source%% *} " in
-            *" $number "* | *" /dev/$device "* | *" /dev/$device"[0-9]*" " | *" /dev/${device}p"[0-9]*" ") found=$where ;;
+            *" $number "* | *" /dev/$device "* | *" /dev/$device"[0-9]*" " | *" /dev/${device}p"[0-9]*" ")
+                printf '%b\n' "$where" # The kernel writes a blank as \040.
+                ;;
         esac
     done </proc/self/mountinfo
-    printf '%s\n' "$found"
 }
 
 # users_of PLACE [DEVICE]: who has a file at or below it open, or a partition of the device, or stands there: a few.
@@ -59,15 +59,36 @@ users_of() {
 # shellcheck disable=SC2010 # What is matched is where the links lead; one process for each would take seconds.
 is_open() { ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q -E " -> /dev/$device(p?[0-9]+)?\$"; }
 
-# Nobody uses it any more, and it is mounted nowhere.
-leave() {
+# It is no part of anything that no unmounting would end.
+look() {
     find_device || return 0
     ! grep -q "^/dev/$device" /proc/swaps || fail "it swaps to $device"
     for each in /sys/block/"$device"/holders/* /sys/block/"$device"/"$device"*/holders/*; do
         [ ! -e "$each" ] || fail "${each##*/} lies on it"
     done
-    while each=$(last_place) && [ -n "$each" ]; do
-        where=$(printf '%b' "$each") # The kernel writes a blank as \040.
+    for each in /sys/block/loop*/loop/backing_file; do # A loop device is no holder, and its file is open to nobody.
+        file=
+        [ -r "$each" ] && read -r file <"$each"
+        each=${each%/loop/*}
+        case $file in "/dev/$device" | "/dev/$device"[0-9]* | "/dev/$device"p[0-9]*) fail "${each##*/} lies on it" ;; esac
+    done
+    is_shut
+}
+
+# No program has it open. udev looks at what has just been unmounted, so it is waited for.
+is_shut() {
+    waited_s=0
+    while is_open; do
+        [ "$waited_s" -lt "$open_wait_s" ] || fail "/dev/$device is open; by: $(users_of "/dev/$device" "/dev/$device")"
+        sleep 1
+        waited_s=$((waited_s + 1))
+    done
+}
+
+# Nobody uses it any more, and it is mounted nowhere.
+leave() {
+    find_device || return 0
+    while where=$(places | tail -n 1) && [ -n "$where" ]; do
         umount "$where" 2>/dev/null || fail "$where is busy; by: $(users_of "$where")"
     done
     # A container has mounts of its own, in which the disk would go on being used.
@@ -77,17 +98,22 @@ leave() {
         each=${each%/*}
         fail "/dev/$device is mounted elsewhere; by: $name (${each##*/})"
     fi
-    waited_s=0 # udev looks at what has just been unmounted.
-    while is_open; do
-        [ "$waited_s" -lt "$open_wait_s" ] || fail "/dev/$device is open; by: $(users_of "/dev/$device" "/dev/$device")"
-        sleep 1
-        waited_s=$((waited_s + 1))
-    done
+    is_shut
 }
 
 let_go() {
+    look
     leave
     forget
+}
+
+# What comes back is mounted at its place alone: who has it at another as well would write to the system disk there.
+look_aside() {
+    look
+    find_device || return 0
+    places=$(places | grep -v -x -F "$place" | head -n 1)
+    [ -z "$places" ] || fail "/dev/$device is mounted at $places as well"
+    ! grep -q "^/dev/$device $place " /proc/mounts || mounted="$mounted $serial "
 }
 
 # It comes back, and keeps its line in fstab: a boot mounts it. Who wants to write meanwhile is told that he cannot,
@@ -96,6 +122,14 @@ step_aside() {
     leave
     [ ! -d "$place" ] || shut
     ! command -v udevadm >/dev/null 2>&1 || udevadm settle -t 10 2>/dev/null || true
+}
+
+# It is mounted again where it was, above what has been shut.
+stay() {
+    case "$mounted" in *" $serial "*) ;; *) return 0 ;; esac
+    find_device && ! grep -q "^/dev/$device $place " /proc/mounts || return 0
+    uncover
+    mount_it || why="$why; /dev/$device cannot be mounted again"
 }
 
 # Not every guest has chattr, and systemd unmounts at once what lies where the disk of a unit of its own is missing.
@@ -144,9 +178,12 @@ take_up() {
         options=defaults,nofail,x-systemd.before=local-fs.target,x-systemd.device-timeout=300s
         echo "/dev/disk/by-id/virtio-$serial $place auto $options 0 2" >>/etc/fstab && sync
     fi
-    ! grep -q "^$away $place " /proc/mounts || umount "$place" 2>/dev/null # Else it is mounted above that.
+    uncover
     mount_it || fail "what is in it cannot be mounted"
 }
+
+# Where that fails it is mounted above it.
+uncover() { ! grep -q "^$away $place " /proc/mounts || umount "$place" 2>/dev/null || true; }
 
 # What systemd has a unit for it mounts itself: it unmounts at once whatever lies on a disk that it does not see yet.
 mount_it() {
@@ -157,11 +194,23 @@ mount_it() {
     fi >/dev/null 2>&1
 }
 
-for serial in $serials; do
-    place=/local/${serial#ls-}
-    case $verb in
-        take_up) take_up ;;
-        let_go) let_go ;;
-        step_aside) step_aside ;;
-    esac
-done
+# each_disk DO: for each of them, in turn.
+each_disk() {
+    for serial in $serials; do
+        place=/local/${serial#ls-}
+        "$1"
+    done
+}
+
+mounted=
+case $verb in
+    take_up) each_disk take_up ;;
+    let_go) each_disk let_go ;;
+    step_aside) # All of them or none.
+        each_disk look_aside
+        why=$(each_disk step_aside) || {
+            each_disk stay
+            fail "$why"
+        }
+        ;;
+esac
