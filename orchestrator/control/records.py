@@ -73,7 +73,7 @@ _KIND: dict[type[Any], str] = {
 _OF_WISH = ("name", "uid", "service", "role_name", "index", "network", "nic", "goal", "made_at_s")
 # Said where there is something to say: a record shall stay small.
 _SELDOM = (
-    "checkpoint", "layered", "no_checkpoint", "no_memory", "memory_on_disk", "road", "word", "parting",
+    "checkpoint", "layered", "no_checkpoint", "no_memory", "memory_on_disk", "apart", "road", "word", "parting",
     "farewell", "clock_off_s", "agent_silent_since_s", "unwell_told_s",
 )  # fmt: skip
 _NOT_STORED = ("revision", "wish_revision", "state_revision")

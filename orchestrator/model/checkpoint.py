@@ -18,6 +18,15 @@ class Road(enum.StrEnum):
     WARM = "warm"  # disk and memory of the instance as it was when it became ready
 
 
+class Apart(enum.StrEnum):
+    """How far it is, while an instance is kept, with taking its local storage from it."""
+
+    NOT = ""  # nothing was asked
+    ASKED = "asked"  # its guest is told to put it aside, and may yet do so
+    TAKEN = "taken"  # its VM as well was asked to let go of it, and may yet do so
+    BACK = "back"  # neither is under way any more, and it is given back
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoints:
     """How a role keeps its checkpoints."""

@@ -8,7 +8,7 @@ import uuid
 from orchestrator.model import world
 from orchestrator.model.allocation import Nic
 from orchestrator.model.cause import GUEST_KEEPS_OUT, Cause
-from orchestrator.model.checkpoint import Checkpoint
+from orchestrator.model.checkpoint import Apart, Checkpoint
 from orchestrator.model.drive import MOUNTED, Attachment
 from orchestrator.model.lan import LanNic, lan_nic
 from orchestrator.model.naming import InstanceName
@@ -102,6 +102,7 @@ class Instance:
     no_checkpoint: str = ""  # why none is taken of what it is built from; "": nothing is in the way
     no_memory: str = ""  # why none is saved of what it is built from; likewise
     memory_on_disk: str = ""  # why its memory is saved to disk, where its role would have it in RAM
+    apart: Apart = Apart.NOT  # how far it is, in this phase, with taking its local storage from it
     road: str = ""  # by which this generation was made, and why by no warmer one that its role would have
     strikes: int = 0  # healing attempts since it last served
     healed_at_s: float = 0.0  # when the last of them began; 0 = there was none

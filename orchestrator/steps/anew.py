@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orchestrator.model import Instance, Phase
+from orchestrator.model import Apart, Instance, Phase
 from orchestrator.rules import parting
 
 
@@ -15,7 +15,7 @@ def phase(seen: Instance, entered: Phase, now_s: float) -> Instance:
     """What every phase begins anew: its time, what it waits for, what it asks of the guest, and what went amiss."""
     begun = replace(seen, phase=entered, phase_since_s=now_s, waits_for=None, unwell_since_s=0.0)
     begun = replace(begun, sick_s=0.0, sick_since_s=0.0, asked_at_s=0.0, asks=0, forced=False)
-    begun = replace(begun, frozen_since_s=0.0, only_probe=False, powered_on=seen.is_off)
+    begun = replace(begun, frozen_since_s=0.0, only_probe=False, powered_on=seen.is_off, apart=Apart.NOT)
     begun = replace(begun, farewell=parting.due(seen, entered))
     return begun if entered.traits.has_failed else replace(begun, retry_at_s=0.0, revisit_at_s=0.0)
 

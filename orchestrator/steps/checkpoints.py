@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from orchestrator.errors import Busy, Foreign, NoSpace, Permanent, Unreachable, WorldError
 from orchestrator.model import (
+    Apart,
     Checkpoint,
     Digested,
     Domain,
@@ -39,6 +40,7 @@ SHORTLY_S = 0.5
 SOON_S = 0.05
 TRIES = 2  # of a saving or restoring, before a colder road is taken
 SAVED_WITHIN_S = 60.0  # A guest that still holds its answer disc by then has no checkpoint.
+GIVEN_BACK_WITHIN_S = 60.0  # Who does not have its local storage again by then is booted.
 HEARD_WITHIN_S = 60.0  # A guest that was restored and says nothing by then is booted.
 
 
@@ -140,9 +142,14 @@ def _apart(instance: Instance, host: Machine) -> Outcome | None:
     """
     if not instance.role.local_storage:
         return None
+    being_taken = Cause(Kind.CHECKPOINT_BEING_TAKEN)  # Recorded first: what is not known to be asked may yet happen.
+    if instance.apart is Apart.NOT:
+        return Wait(replace(instance, apart=Apart.ASKED), being_taken, 0.0)
     aside = host.guest.put_aside(instance)
     if isinstance(aside, str) and aside:
         return _no_memory(instance, aside)
+    if aside == "" and instance.apart is Apart.ASKED:
+        return Wait(replace(instance, apart=Apart.TAKEN), being_taken, 0.0)
     if aside == "" and host.hypervisor.unplug_storage(instance):
         return None
     why = aside.reason if isinstance(aside, Silence) else "its guest lets go of its local storage"
@@ -163,15 +170,30 @@ def _made_whole(instance: Instance, host: Machine, domain: Domain | None) -> Out
             host.hypervisor.start(instance)  # It goes on where it was.
         how = domain.reason or "its VM is paused"
         return Wait(instance, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail=how), HELD_S, blameless=True)
-    back = _given_back(instance, host)
+    back = _under_way(instance, host) if instance.apart is not Apart.BACK else _given_back(instance, host)
+    if not back and instance.apart is not Apart.BACK:
+        return Wait(replace(instance, apart=Apart.BACK), Cause(Kind.CHECKPOINT_BEING_TAKEN), 0.0)
     if not back:
         return goes_on
-    if isinstance(back, Silence) and not _is_late(instance, host):
+    now_s = host.clock.now_s()
+    is_late = now_s - instance.asked_at_s - blameless_s(instance, now_s) > GIVEN_BACK_WITHIN_S
+    if isinstance(back, Silence) and not is_late:
         return Wait(instance, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail=back.reason), SOON_S)
     if instance.held:
         return _protected(instance, "its local storage was taken from it")
     host.hypervisor.power_off(instance.name)
     return goes_on
+
+
+def _under_way(instance: Instance, host: Machine) -> Silence | None:
+    """What may yet take its local storage from it; None: nothing. A disk that its VM was asked to let go of is there
+    until its guest answers, or starts again; who uses it by now is not asked once more.
+    """
+    if isinstance(aside := host.guest.put_aside(instance), Silence):
+        return aside
+    if instance.apart is Apart.TAKEN and (aside or not host.hypervisor.unplug_storage(instance)):
+        return Silence(reason=aside or "its guest has yet to let go of its local storage")
+    return None
 
 
 def _given_back(instance: Instance, host: Machine) -> str | Silence:
@@ -240,8 +262,8 @@ def _without(instance: Instance, host: Machine, why: str) -> Outcome:
     """
     with contextlib.suppress(WorldError):  # It goes with the instance at the latest.
         host.disks.erase_memory(instance.name)
-    without = replace(instance, no_checkpoint=why)
-    if instance.role.local_storage:  # Taken for its former goal, perhaps.
+    without = replace(instance, no_checkpoint=why, asked_at_s=host.clock.now_s())
+    if instance.apart is not Apart.NOT:
         return Wait(without, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail=why), 0.0)
     return Done(without, f"no checkpoint: {why}", then=Phase.STARTING)
 

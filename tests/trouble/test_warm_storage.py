@@ -46,7 +46,7 @@ def test_storage_is_taken_before_memory_is_saved_and_given_back_after_each_resto
     verbs = fabric.trouble.verbs
     assert [verbs.count(verb) for verb in ("save", "restore", "plug_storage", "take_back")] == [1, 2, 2, 2]
     moved = [verb for verb in verbs if verb in ("put_aside", "unplug_storage", "save")]
-    assert moved == ["put_aside", "unplug_storage"] * 2 + ["save"]
+    assert moved == ["put_aside", *["put_aside", "unplug_storage"] * 2, "save"]
     assert verbs.index("take_back") > verbs.index("plug_storage") > verbs.index("restore")
     gone(fabric)
 
@@ -216,6 +216,59 @@ def test_what_is_protected_while_its_storage_is_away_gets_it_back() -> None:
     fabric.until(fabric.quiet)
     assert (fabric.instance().no_checkpoint, fabric.instance().boot) == ("it is protected", 2)
     fabric.control.protect(NAME, on=False)
+    gone(fabric)
+
+
+def restarted(fabric: Fabric) -> None:
+    """By its operator, within the same QEMU; it has its storage then as before."""
+    fabric.world.faults.deaf_to_requests.clear()
+    fabric.world.faults.keeps_drives.clear()
+    fabric.control.protect(NAME, on=False)
+    fabric.act(Verb.RESTART, NAME)
+    fabric.until(fabric.quiet)
+    assert fabric.world.machines[NAME].storage_mounted == {"cache", "jobs"}
+
+
+def test_what_is_to_be_let_go_of_and_never_is_is_not_served_with() -> None:
+    """Its VM has it until its guest answers or starts again, and loses it then: it is booted before it serves."""
+    fabric = Fabric()
+    fabric.world.faults.keeps_drives.add(NAME)
+    fabric.world.faults.deaf_to_requests.add(NAME)
+    fabric.deploy(ROLE)
+    fabric.until(fabric.quiet)
+    reached = fabric.instance()
+    assert (reached.generation, reached.boot, reached.strikes) == (1, 3, 0)
+    assert reached.no_checkpoint == "it did not shut down within 120 s (stop.within)"
+    restarted(fabric)
+    gone(fabric)
+
+
+def test_what_is_let_go_of_late_is_given_back_then() -> None:
+    """To who is protected: its VM is not ended, and does not serve with what it is about to lose."""
+    fabric = Fabric(Trouble(effects().index("unplug_storage") + 1, after=True))
+    fabric.trouble.strike = lambda: fabric.control.protect(NAME, on=True)
+    fabric.world.faults.keeps_drives.add(NAME)
+    fabric.deploy(ROLE)
+    fabric.until(lambda: bool(fabric.instances()) and "was taken from it" in fabric.instance().waiting)
+    assert (fabric.instance().phase, fabric.world.machines[NAME].power) == (Phase.SAVING, Power.RUNNING)
+    fabric.world.faults.keeps_drives.clear()
+    fabric.until(fabric.quiet)
+    assert (fabric.instance().no_checkpoint, fabric.instance().boot) == ("it is protected", 2)
+    restarted(fabric)
+    gone(fabric)
+
+
+def test_a_guest_that_has_yet_to_put_it_aside_is_waited_for() -> None:
+    """Protected meanwhile, it is told to mount it once it has unmounted it: before, that would be for nothing."""
+    fabric = Fabric(Trouble(effects().index("put_aside") + 1, after=True))
+    fabric.trouble.strike = lambda: fabric.control.protect(NAME, on=True)
+    fabric.world.faults.slow_to_put_aside.add(NAME)
+    fabric.deploy(ROLE)
+    fabric.until(fabric.quiet)
+    assert (fabric.instance().no_checkpoint, fabric.instance().boot) == ("it is protected", 2)
+    fabric.world.pass_time(60.0)
+    assert fabric.world.machines[NAME].storage_mounted == {"cache", "jobs"}
+    restarted(fabric)
     gone(fabric)
 
 

@@ -83,7 +83,7 @@ class FakeHypervisor(FakePlugging):
                 if instance.name in world.empty:  # Its disk is another than it had.
                     machine.setup_boot_id, machine.system_marker = world.set_up.get(instance.name, ""), ""
                 world.empty.discard(instance.name)
-                machine.storage = world.own_storage(instance)
+                machine.storage, machine.ejects_storage = world.own_storage(instance), False
                 machine.drives = world.taken_drives(instance)
                 machine.mounted = {one.drive for one in instance.goal.attached if one.mounted}
                 machine.start_boot(world.time_s)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from orchestrator.drivers.fake.world import World
 from orchestrator.model import Attachment, Instance, Silence
 
+PUTS_ASIDE_S = 20.0  # A guest that is slow to do so: it has much to write.
+
 
 class FakeMounting:
     """A part of the Guest port."""
@@ -40,6 +42,9 @@ class FakeMounting:
         machine = self._world.machines[instance.name]
         if machine.storage_mounted and instance.name in self._world.faults.uses_storage:
             return "/local/cache is busy; by: app (77)"
+        if machine.storage_mounted and instance.name in self._world.faults.slow_to_put_aside:
+            machine.puts_aside_at_s = machine.puts_aside_at_s or self._world.time_s + PUTS_ASIDE_S
+            return Silence(reason="it is being asked")
         machine.storage_mounted.clear()
         machine.misses_storage = False
         return ""

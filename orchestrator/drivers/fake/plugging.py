@@ -77,6 +77,8 @@ class FakePlugging:
         if machine is None or machine.power is Power.OFF or not machine.storage:
             return True
         assert not machine.storage_mounted, f"{instance.name}: its storage is torn out of its guest"
-        if instance.name not in self._world.faults.keeps_drives:
+        if instance.name in self._world.faults.keeps_drives:
+            machine.ejects_storage = True
+        else:
             machine.storage, machine.misses_storage = set(), True
         return False

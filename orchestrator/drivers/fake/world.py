@@ -61,6 +61,8 @@ class FakeMachine:
     storage: set[str] = dataclasses.field(default_factory=set)  # local storage that it runs with
     storage_mounted: set[str] = dataclasses.field(default_factory=set)
     misses_storage: bool = False  # it was taken from its guest, which has yet to take note of that
+    puts_aside_at_s: float | None = None  # when its guest, which was asked to, has unmounted it
+    ejects_storage: bool = False  # its VM was asked to let go of it, its guest has not answered, and it still has it
     limits: Limits = dataclasses.field(default_factory=Limits)
     clock_off_s: float = 0.0  # how far behind its clock is: of one that was restored, until it is told the time
     system_marker: str = ""  # what a test wrote to the system disk
@@ -76,7 +78,9 @@ class FakeMachine:
         self.boots += 1
         self.booted_at_s = now_s
         self.boot_id = str(uuid.uuid5(uuid.UUID(self.uuid), f"boot {self.boots} at {now_s}"))
-        self.written, self.misses_storage = False, False
+        self.written, self.misses_storage, self.puts_aside_at_s = False, False, None
+        if self.ejects_storage:  # QEMU does what is under way as the machine is reset.
+            self.storage, self.ejects_storage = set(), False
         self.storage_mounted = set(self.storage)
         self.going_down_at_s, self.hung, self.clock_off_s = None, False, 0.0
 
@@ -189,6 +193,12 @@ class World:
                     machine.power, machine.written = Power.OFF, True
                     machine.going_down_at_s = None
             return
+        if machine.puts_aside_at_s is not None and self.time_s >= machine.puts_aside_at_s:
+            machine.storage_mounted.clear()
+            machine.puts_aside_at_s, machine.misses_storage = None, False
+        if machine.ejects_storage and name not in self.faults.keeps_drives:
+            assert not machine.storage_mounted, f"{name}: its storage is torn out of its guest"
+            machine.storage, machine.misses_storage, machine.ejects_storage = set(), True, False
         up_s = self.time_s - machine.booted_at_s
         if up_s >= self.faults.restarts_after_s.get(name, up_s + 1):
             machine.resets += 1
