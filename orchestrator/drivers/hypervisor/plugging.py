@@ -15,14 +15,22 @@ from orchestrator.drivers.hypervisor.domain_parts import MachineType
 from orchestrator.drivers.hypervisor.qmp_watch import Monitors
 from orchestrator.drivers.tools.hostile_text import harmless
 from orchestrator.drivers.tools.layout import Layout
-from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
-from orchestrator.errors import Permanent
+from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection, translated
+from orchestrator.errors import Busy, Permanent, WorldError
 from orchestrator.model import Attachment, Instance, InstanceName
 
 log = logging.getLogger(__name__)
 _LATER: Final = "it has it when its VM starts next: vmrole stop, then vmrole start"
 _WORDS: Final = 200
 _LIVE: Final = libvirt.VIR_DOMAIN_AFFECT_LIVE  # Who starts next is defined anew, by what is recorded then.
+
+
+def refusal(told: str, error: libvirt.libvirtError) -> WorldError:
+    """Our error for that of a libvirtd which answers, where a disk is given: Busy while somebody else is at the VM, else
+    Permanent, as the VM does not take it.
+    """
+    known = translated(told, error)
+    return known if isinstance(known, Busy) else Permanent(f"{told}: {harmless(str(error), _WORDS)}", hint=_LATER)
 
 
 class Plugging:
@@ -59,7 +67,7 @@ class Plugging:
                     self._give(found, instance, path, serial, f"local storage {one.name}")
 
     def _give(self, found: libvirt.virDomain, instance: Instance, path: Path, serial: str, what: str) -> None:
-        """Once. Raises Permanent."""
+        """Once. Raises Permanent where the VM does not take it, and what is of the moment as such."""
         xml = found.XMLDesc(0)
         if domain_devices.disk_of(xml, str(path)):
             return
@@ -69,8 +77,9 @@ class Plugging:
         try:
             found.attachDeviceFlags(disk, _LIVE)
         except libvirt.libvirtError as error:
-            told = f"the VM of {instance.name} does not take {what}"
-            raise Permanent(f"{told}: {harmless(str(error), _WORDS)}", hint=_LATER) from error
+            if not found.connect().isAlive():
+                raise
+            raise refusal(f"the VM of {instance.name} does not take {what}", error) from error
 
     def unplug(self, name: InstanceName, drive: str) -> bool:
         """See ports.Hypervisor."""
