@@ -297,7 +297,10 @@ def restore(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     whole = awake or _given_back(instance, host)
     if isinstance(whole, Silence):
         return Wait(instance, Cause(Kind.RESTORED, detail=whole.reason), SOON_S)
-    if whole:
+    if whole:  # Its services run, and may have written to storage that it has.
+        written = host.guest.write_out(instance) if instance.role.local_storage else ""
+        if isinstance(written, Silence):
+            return Wait(instance, Cause(Kind.RESTORED, detail=written.reason), SOON_S)
         return _boots(instance, host, whole)
     # That boot is counted already.
     return Done(replace(instance, boot=checkpoint.boot, boot_id=checkpoint.boot_id), "its clock is right")

@@ -172,13 +172,18 @@ def test_who_cannot_do_without_it_is_booted(fault: str) -> None:
 
 @pytest.mark.parametrize("fault", ["takes_no_drive", "storage_unmountable"])
 def test_what_is_restored_and_does_not_get_it_back_is_booted(fault: str) -> None:
-    """Within the same generation, from the same disk: its storage is mounted as at any boot."""
+    """Within the same generation, from the same disk: its storage is mounted as at any boot. What it has written
+    to it by then is on it.
+    """
     fabric = Fabric()
     fabric.deploy(ROLE)
     fabric.until(fabric.quiet)
     getattr(fabric.world.faults, fault).add(NAME)
+    before = len(fabric.trouble.verbs)
     fabric.act(Verb.REIMAGE, NAME)
     fabric.until(fabric.quiet)
+    ended = [verb for verb in fabric.trouble.verbs[before:] if verb in ("restore", "write_out", "power_off")]
+    assert ended[ended.index("restore") :] == ["restore", "write_out", "power_off"]
     reached = fabric.instance()
     assert (reached.generation, reached.boot, reached.from_checkpoint, reached.strikes) == (2, 3, True, 0)
     assert not fabric.world.memories

@@ -26,7 +26,7 @@ _LIVE: Final = libvirt.VIR_DOMAIN_AFFECT_LIVE  # Who starts next is defined anew
 
 
 def refusal(told: str, error: libvirt.libvirtError) -> WorldError:
-    """Our error for that of a libvirtd which answers, where a disk is given: Busy while somebody else is at the VM, else
+    """What a libvirtd that answers has said where a disk is given: Busy while somebody else is at the VM; else
     Permanent, as the VM does not take it.
     """
     known = translated(told, error)
