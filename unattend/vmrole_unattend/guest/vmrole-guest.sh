@@ -126,6 +126,7 @@ id="$$-$up"
 talking=
 heard=
 made=
+# shellcheck disable=SC2317 # It is called by the trap.
 gone() {
     [ -z "$talking" ] || kill "$talking" 2>/dev/null
     rm -f "$heard" "$made"
