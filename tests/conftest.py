@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import faulthandler
+import signal
 import sys
 
 ENDS_WITHIN_S = 300
+
+# A shell's background job ignores it, and so would every program that a test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure() -> None:
