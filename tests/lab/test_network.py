@@ -804,7 +804,8 @@ def test_a_network_that_somebody_started_in_another_shape_is_made_anew(
     name = service.network.name
     redefine(lab, service, was, becomes)
     lab.virsh("net-destroy", name)
-    lab.virsh("net-start", name)
+    # libvirt does not wait until the former name server has let go of its port.
+    assert comes_true(lambda: lab.host.run(["virsh", "net-start", name], check=False).returncode == 0, ARRIVES_S)
     bridge = "vrb-other" if "vrb-other" in becomes else service.network.bridge
     for instance in instances:  # as a libvirtd that is restarted plugs them in again
         HOST.run(["ip", "link", "set", instance.nic.tap, "master", bridge])
