@@ -26,7 +26,7 @@ import vmrole_images
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FAST = ("style", "unit", "contract")
-LABS = ("lab", "debian", "network", "images", "long")  # in this order: two long ones begin
+LABS = ("lab", "network", "debian", "warm", "windows", "images", "long")  # in this order: two long ones begin
 PACKAGE = "package"  # installs whole distributions from their archives: root's, and in no lab, which has no way there
 RINGS = (*FAST, "trouble", PACKAGE, *LABS)
 EVERY_TIME = tuple(ring for ring in RINGS if ring not in {"long", PACKAGE})
@@ -40,13 +40,16 @@ def _of(*kinds: str) -> tuple[str, ...]:
 
 
 _OF_IMAGES = _of("image_*")
+_OF_WARM, _OF_WINDOWS = _of("warm*"), _of("windows_*")
 _OF_NETWORKS = _of("network*", "nft*", "carriers", "egress", "routing", "doctor", "doors", "role_names", "swap")
-_ELSEWHERE = ("tests/lab/debian", "tests/lab/long", *_OF_IMAGES, *_OF_NETWORKS)
+_ELSEWHERE = ("tests/lab/debian", "tests/lab/long", *_OF_IMAGES, *_OF_NETWORKS, *_OF_WARM, *_OF_WINDOWS)
 PATHS = {  # else tests/RING
     "lab": ("tests/lab", *(f"--ignore={path}" for path in _ELSEWHERE)),
     "debian": ("tests/lab/debian",),
     "network": _OF_NETWORKS,
     "images": _OF_IMAGES,
+    "warm": _OF_WARM,
+    "windows": _OF_WINDOWS,
     "long": ("tests/lab/long",),
 }
 LABS_AT_ONCE = 2
