@@ -15,7 +15,7 @@ from orchestrator.model import InstanceName
 from orchestrator.model.evidence import Capsule
 
 _PACKED: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/gzip": {"schema": {"type": "string", "format": "binary"}}}}
+    200: {"content": {"application/zstd": {"schema": {"type": "string", "format": "binary"}}}}
 }
 
 
@@ -26,7 +26,7 @@ class Kept(Protocol):
         """All that is kept on this host, the oldest first."""
 
     def packed(self, name: InstanceName, mark: str) -> IO[bytes]:
-        """All files of one failure as a .tar.gz, at its beginning; raises NotFound."""
+        """All files of one failure as a .tar.zst, at its beginning; raises NotFound."""
 
     def remove(self, name: InstanceName, mark: str) -> Capsule:
         """Removes one failure's, and returns what it was; raises NotFound."""
@@ -46,9 +46,9 @@ def evidence_routes(control: Control, kept: Kept) -> APIRouter:
 
     @router.get("/{name}/{mark}", response_class=StreamingResponse, responses=_PACKED)
     def get_evidence(request: Request, name: str, mark: str) -> StreamingResponse:
-        """All files of one failure as a .tar.gz: its manifest says what they are, and what could not be had."""
+        """All files of one failure as a .tar.zst: its manifest says what they are, and what could not be had."""
         said(request, "evidence-get", name, mark)
-        return Sending(kept.packed(InstanceName(control.in_ledger(name)), mark), "application/gzip")
+        return Sending(kept.packed(InstanceName(control.in_ledger(name)), mark), "application/zstd")
 
     @router.delete("/{name}/{mark}")
     def remove_evidence(request: Request, name: str, mark: str) -> Capsule:

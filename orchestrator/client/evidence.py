@@ -21,7 +21,7 @@ class Evidence(Asking):
         return found
 
     def save_evidence(self, name: str, mark: str, target: BinaryIO) -> None:
-        """Writes all files of one failure to `target`, as a .tar.gz; raises Unreachable when it ends early."""
+        """Writes all files of one failure to `target`, as a .tar.zst; raises Unreachable when it ends early."""
         path = f"/v1/evidence/{transport.part(name)}/{transport.part(mark)}"
         self._taken("GET", path, {}, lambda answer: transport.save(answer, target))
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
+from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.hostile_text import harmless
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.patience import Event
@@ -44,16 +45,21 @@ class KeptEvidence:
         return sorted((_capsule(place) for place in self._places()), key=lambda one: (one.at_s, one.instance))
 
     def packed(self, name: InstanceName, mark: str) -> IO[bytes]:
-        """All files of one failure as a .tar.gz, at its beginning, for its taker to close; raises NotFound."""
+        """All files of one failure as a .tar.zst, at its beginning, for its taker to close; raises NotFound, and
+        Transient where it cannot be written, NoSpace among them.
+        """
         place = self._known(name, mark)
-        with contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack, file_faults(place, "what is kept of the failure cannot be packed"):
             packed = stack.enter_context(tempfile.TemporaryFile(dir=self._layout.evidence_dir))
-            with tarfile.open(fileobj=packed, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
+            with (
+                _compressed(packed) as target,
+                tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+            ):
                 for file in sorted(one for one in place.iterdir() if one.name != DISK):
                     content = _content(file)
                     member = tarfile.TarInfo(f"{name}-{mark}/{file.name}")
                     member.size, member.mode, member.mtime = len(content), 0o600, int(file.stat().st_mtime)
-                    archive.addfile(member, io.BytesIO(content))
+                    tar.addfile(member, io.BytesIO(content))
             packed.seek(0)
             stack.pop_all()
             return packed
@@ -156,6 +162,13 @@ def _capsule(place: Path) -> Capsule:
         reason=reason,
         files=names,
     )
+
+
+def _compressed(target: IO[bytes]) -> IO[bytes]:
+    """What is written to it goes to `target` by Zstandard, a block at a time; `target` stays open."""
+    import zstandard  # It has 2 MiB, which a daemon has no need of until somebody fetches something.
+
+    return zstandard.ZstdCompressor(write_checksum=True).stream_writer(target, closefd=False)
 
 
 def _content(file: Path) -> bytes:

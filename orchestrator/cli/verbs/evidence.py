@@ -48,22 +48,24 @@ def ls(client: Client, instance: str, form: str) -> None:
         render.show(render.table([*narrow, *(more if form == "wide" else ())], rows))
 
 
-@evidence.command(epilog=examples("vmrole evidence get web-0.shop", "vmrole evidence get web-0.shop 1-2 --to a.tgz"))
+@evidence.command(epilog=examples("vmrole evidence get web-0.shop", "vmrole evidence get web-0 1-2 --to a.tar.zst"))
 @click.argument("instance", shell_complete=names.subject)
 @click.argument("mark", default="")
-@click.option("--to", "file", type=click.Path(path_type=Path), help="Where to; else INSTANCE-MARK.tar.gz.")
+@click.option("--to", "file", type=click.Path(path_type=Path), help="Where to; else INSTANCE-MARK.tar.zst.")
 @click.pass_obj
 def get(client: Client, instance: str, mark: str, file: Path | None) -> None:
-    """Fetches all files of a failure as a .tar.gz; without MARK of the last one.
+    """Fetches all files of a failure as a .tar.zst; without MARK of the last one.
 
     The file manifest.json says what they are and what could not be had: the reason, console, screen, journal,
     what the agent said last, the ledger, what libvirt and QEMU say, and the answers, without secrets. What a
     guest prints may be anything: look through it before you pass it on.
     """
     one = _meant(client.evidence(instance), instance, mark)
-    target = file or Path(f"{one['instance']}-{one['mark']}.tar.gz")
+    target = file or Path(f"{one['instance']}-{one['mark']}.tar.zst")
     if target.exists():
         raise InvalidInput(f"{target} is there already", hint="name another file: --to FILE")
+    if target.suffix in (".gz", ".tgz"):
+        raise InvalidInput(f"{target}: what is fetched is compressed by Zstandard", hint="--to FILE.tar.zst")
     with whole_or_none(target) as opened:
         client.save_evidence(one["instance"], one["mark"], opened)
     render.show([str(target)])

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import hashlib
 import json
 import os
+import resource
 import stat
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from orchestrator.drivers import evidence, kept_evidence
 from orchestrator.drivers.clock import SystemClock
@@ -198,6 +202,35 @@ def test_no_source_names_a_file_elsewhere(layout: Layout, name: str) -> None:
     assert list(layout.evidence(FAILED.name).iterdir()) == []
 
 
+@contextlib.contextmanager
+def unpacked(kept: KeptEvidence, mark: str) -> Iterator[tarfile.TarFile]:
+    """What is fetched of this failure, which is a tar, compressed by Zstandard."""
+    with (
+        kept.packed(FAILED.name, mark) as packed,
+        zstandard.ZstdDecompressor().stream_reader(packed) as stream,
+        tarfile.open(fileobj=stream, mode="r|") as archive,
+    ):
+        yield archive
+
+
+def test_what_cannot_be_packed_is_said(layout: Layout) -> None:
+    """Where there is no room for it; nothing is lost, and the next one who asks gets it."""
+    kept = KeptEvidence(layout, SystemClock())
+    keeper = Evidence(
+        layout, Transcript(SystemClock()), kept, {"guest": lambda _: {"screen.png": os.urandom(1 << 20)}}
+    )
+    keeper.keep(FAILED)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
+    try:
+        with pytest.raises(Transient, match=r"1-2: File too large"):
+            kept.packed(FAILED.name, "1-2")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with unpacked(kept, "1-2") as archive:
+        assert f"{FAILED.name}-1-2/screen.png" in archive.getnames()
+
+
 def test_what_is_kept_is_listed_fetched_and_removed(layout: Layout) -> None:
     """The oldest first; what is fetched is all of it under one folder, and what is not there is said."""
     kept = KeptEvidence(layout, SystemClock())
@@ -209,9 +242,10 @@ def test_what_is_kept_is_listed_fetched_and_removed(layout: Layout) -> None:
     first = kept.all()[0]
     assert first.reason == "setup: not within 5 minutes"
     assert first.size_bytes == sum(file.stat().st_size for file in keeper.place(FAILED).iterdir())
-    with kept.packed(FAILED.name, "1-2") as packed, tarfile.open(fileobj=packed) as archive:
-        assert {member.name for member in archive} == {f"{FAILED.name}-1-2/{name}" for name in first.files}
-        assert all(member.isreg() and member.mode == 0o600 for member in archive)
+    with unpacked(kept, "1-2") as archive:
+        there = list(archive)
+    assert {member.name for member in there} == {f"{FAILED.name}-1-2/{name}" for name in first.files}
+    assert all(member.isreg() and member.mode == 0o600 for member in there)
     assert kept.remove(FAILED.name, "1-2") == first
     assert [one.mark for one in kept.all()] == ["1-3"]
     for name, mark in [(FAILED.name, "1-2"), (FAILED.name, "../1-3"), ("../web-0.shop", "1-3"), (FAILED.name, "")]:
@@ -287,7 +321,7 @@ def test_a_disk_is_kept_read_only_beside_the_rest(layout: Layout) -> None:
     assert not layout.overlay(FAILED).exists()
     (one,) = kept.all()
     assert "disk.qcow2" in one.files
-    with kept.packed(FAILED.name, one.mark) as packed, tarfile.open(fileobj=packed) as archive:
+    with unpacked(kept, one.mark) as archive:
         assert not [member.name for member in archive if "disk" in member.name]
     keeper.erase(FAILED.name)
     assert not disk.exists()

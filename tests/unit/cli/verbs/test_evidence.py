@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import stat
-import tarfile
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -46,15 +46,13 @@ def test_it_is_listed(run: Run, daemon: Daemon) -> None:
 def test_it_is_fetched(run: Run, daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last one unless it is said which, readable by nobody else; a file that is there stays."""
     monkeypatch.chdir(tmp_path)
-    assert run("evidence", "get", "web-0")[:2] == (0, "web-0.shop-1-2.tar.gz\n")
-    assert run("evidence", "get", "web-0", "1-1", "--to", "first.tgz")[:2] == (0, "first.tgz\n")
-    assert stat.S_IMODE(Path("first.tgz").stat().st_mode) == 0o600
-    with tarfile.open("first.tgz") as archive:
-        member = archive.extractfile("web-0.shop-1-1/manifest.json")
-        assert member is not None
-        assert json.loads(member.read())["reason"] == "boot 1 failed"
-    status, _, err = run("evidence", "get", "web-0", "--to", "first.tgz")
-    assert (status, "first.tgz is there already" in err) == (2, True)
+    assert run("evidence", "get", "web-0")[:2] == (0, "web-0.shop-1-2.tar.zst\n")
+    assert run("evidence", "get", "web-0", "1-1", "--to", "first.tar.zst")[:2] == (0, "first.tar.zst\n")
+    assert stat.S_IMODE(Path("first.tar.zst").stat().st_mode) == 0o600
+    subprocess.run(["tar", "--zstd", "-xf", "first.tar.zst"], check=True)
+    assert json.loads(Path("web-0.shop-1-1/manifest.json").read_bytes())["reason"] == "boot 1 failed"
+    status, _, err = run("evidence", "get", "web-0", "--to", "first.tar.zst")
+    assert (status, "first.tar.zst is there already" in err) == (2, True)
 
 
 def test_it_is_removed(run: Run, daemon: Daemon) -> None:
@@ -72,6 +70,8 @@ def test_it_is_removed(run: Run, daemon: Daemon) -> None:
         (("get", "web-1"), 3, "nothing is kept of web-1 yet: it has not failed"),
         (("get", "web-0", "9-9"), 3, "run: vmrole evidence ls"),
         (("get", "web-0", "../1-1"), 3, "run: vmrole evidence ls"),
+        (("get", "web-0", "--to", "one.tar.gz"), 2, "--to FILE.tar.zst"),
+        (("get", "web-0", "--to", "one.tgz"), 2, "--to FILE.tar.zst"),
         (("rm", "web-0"), 2, "--all"),
         (("rm", "web-0", "1-1", "--all"), 2, "--all"),
         (("rm", "web-0", "9-9"), 3, "run: vmrole evidence ls"),
