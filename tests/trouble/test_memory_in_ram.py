@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.model import Checkpoints, InstanceName, Road, Verb
+from orchestrator.model import Checkpoints, Road, Verb
 from orchestrator.rules.renewal import REST_S
-from tests.trouble.warm_lives import effects, gone, warm_life
+from tests.trouble.warm_lives import NAME, Life
 from tests.world.fabric import Fabric, Trouble, die, web_role
 
 KEPT = Checkpoints(memory=True)
 ROLE = web_role(instances=1, local_storage=(), reimage=Road.WARM, checkpoint=KEPT)
-NAME = InstanceName("web-0.shop")
+LIFE = Life(role=ROLE)
 
 
 def lines(fabric: Fabric) -> list[str]:
@@ -22,11 +22,11 @@ def lines(fabric: Fabric) -> list[str]:
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_the_daemon_dies_at_every_call(after: bool) -> None:
     """The same end and the same road as of one whose memory lies on disk."""
-    for at in range(1, len(effects()) + 1):
+    for at, verb in enumerate(LIFE.untroubled(), 1):
         fabric = Fabric(Trouble(at, after, die))
-        warm_life(fabric, ROLE)
-        assert fabric.instance().from_checkpoint, f"call {at} ({effects()[at - 1]}) cost the checkpoint"
-        gone(fabric)
+        LIFE.lived(fabric)
+        assert fabric.instance().from_checkpoint, f"call {at} ({verb}) cost the checkpoint"
+        LIFE.gone(fabric)
 
 
 def test_it_is_gone_with_a_boot_of_the_host() -> None:
@@ -49,7 +49,7 @@ def test_it_is_gone_with_a_boot_of_the_host() -> None:
     fabric.world.pass_time(REST_S)
     fabric.until(lambda: (one := fabric.instance()).generation == 3 and one.serving)
     assert NAME in fabric.world.memories
-    gone(fabric)
+    LIFE.gone(fabric)
 
 
 def test_without_room_it_lies_on_disk_and_says_so() -> None:
@@ -73,4 +73,4 @@ def test_without_room_it_lies_on_disk_and_says_so() -> None:
     fabric.until(fabric.quiet)
     assert "lies on disk" not in "\n".join(fabric.control.why(NAME))
     assert NAME in fabric.world.in_ram
-    gone(fabric)
+    LIFE.gone(fabric)

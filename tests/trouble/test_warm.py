@@ -1,5 +1,5 @@
-"""Lives with warm reimages, and trouble before and after every call that has an effect: one VM, the right road, and
-never a memory over a disk that it does not know. The fake world asserts the latter inside.
+"""Lives with warm reimages: one VM, the right road, and never a memory over a disk that it does not know. The fake
+world asserts the latter inside.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import pytest
 
 from orchestrator.errors import NotFound
 from orchestrator.model import Instance, Phase, Power, Road, Service, Stop, Verb
-from tests.trouble.warm_lives import NAME, ROLE, effects, gone, warm_life
-from tests.world.fabric import Fabric, Trouble, die, hang_up, settled, web_role
+from tests.trouble.warm_lives import NAME, ROLE, WARM, Life
+from tests.world.fabric import Fabric, Trouble, die, web_role
 
 
 def test_it_goes_by_the_warm_road() -> None:
     """Two reimages, one setup: and its end takes all with it."""
     fabric = Fabric()
-    restarted = warm_life(fabric)
+    restarted = WARM.lived(fabric)
     fabric.act(Verb.REIMAGE, NAME)
     fabric.until(fabric.quiet)
 
@@ -30,89 +30,15 @@ def test_it_goes_by_the_warm_road() -> None:
     verbs = fabric.trouble.verbs
     assert [verbs.count(verb) for verb in ("save", "keep_checkpoint", "restore", "lay_overlay")] == [1, 1, 3, 1]
     assert "ask_shutdown" not in verbs, "a shutdown was waited for, of which nothing is kept"
-    gone(fabric)
+    WARM.gone(fabric)
 
 
 def test_a_shutdown_that_the_file_gives_time_to_is_waited_for() -> None:
     """`stop.within`: the guest has something to say to others as it goes."""
     fabric = Fabric()
-    warm_life(fabric, dataclasses.replace(ROLE, stop=Stop(within_s=90.0)))
+    Life(role=dataclasses.replace(ROLE, stop=Stop(within_s=90.0))).lived(fabric)
     assert "ask_shutdown" in fabric.trouble.verbs
-    gone(fabric)
-
-
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_the_daemon_dies_at_every_call(after: bool) -> None:
-    """kill -9 before or after any effect: the same end, and where no memory was lost the same road."""
-    for at in range(1, len(effects()) + 1):
-        fabric = Fabric(Trouble(at, after, die))
-
-        warm_life(fabric)
-
-        assert fabric.deaths == 1, f"call {at} ({effects()[at - 1]}) was not struck"
-        assert fabric.instance().from_checkpoint, f"call {at} ({effects()[at - 1]}) cost the checkpoint"
-        gone(fabric)
-
-
-@pytest.mark.parametrize("after", [False, True], ids=["before", "answer-lost"])
-def test_the_peer_hangs_up_at_every_call(after: bool) -> None:
-    """A libvirtd that is gone before the effect, or takes effect and never answers."""
-    for at in range(1, len(effects()) + 1):
-        fabric = Fabric(Trouble(at, after, hang_up))
-        warm_life(fabric)
-        assert fabric.instance().from_checkpoint, f"call {at} ({effects()[at - 1]}) cost the checkpoint"
-        gone(fabric)
-
-
-@pytest.mark.parametrize("verb", [Verb.RESTART, Verb.REIMAGE, Verb.REBUILD, Verb.STOP], ids=str)
-def test_the_operator_wishes_more_at_every_call(verb: Verb) -> None:
-    """A further wish at any moment is fulfilled as well; what was stopped is started again in the end."""
-    met = set[Phase]()
-    for at in range(1, len(effects()) + 1):
-        fabric = Fabric(Trouble(at, after=bool(at % 2)))
-
-        def wish_more(fabric: Fabric = fabric) -> None:
-            met.update(one.phase for one in fabric.instances())
-            fabric.act(verb, NAME)
-
-        fabric.trouble.strike = wish_more
-        fabric.deploy(ROLE)
-        fabric.until(fabric.quiet)
-        for wish in (Verb.REIMAGE, Verb.START):
-            fabric.act(wish, NAME)
-            fabric.until(fabric.quiet)
-        assert settled(fabric.instance())
-        fabric.trouble.strike = lambda: None
-        gone(fabric)
-    assert met >= {Phase.SAVING, Phase.RESTORING}
-
-
-def test_the_vm_is_killed_at_every_call() -> None:
-    """kill -9 of QEMU: the instance serves in the end, by whatever road."""
-    for at in range(1, len(effects()) + 1):
-        fabric = Fabric(Trouble(at, after=bool(at % 2)))
-
-        def kill(fabric: Fabric = fabric) -> None:
-            if NAME in fabric.world.machines:
-                fabric.world.kill(NAME)
-
-        fabric.trouble.strike = kill
-        fabric.deploy(ROLE)
-        fabric.until(fabric.quiet)
-        fabric.act(Verb.REIMAGE, NAME)
-        fabric.until(fabric.quiet)
-        gone(fabric)
-
-
-def test_a_removal_at_every_call_leaves_nothing() -> None:
-    """Whatever was under way, neither a layer nor a memory stays."""
-    for at in range(1, len(effects()) + 1):
-        fabric = Fabric(Trouble(at, after=bool(at % 2)))
-        fabric.trouble.strike = fabric.remove
-        fabric.deploy(ROLE)
-        fabric.until(lambda fabric=fabric, at=at: fabric.trouble.calls >= at or fabric.quiet())
-        fabric.act(Verb.REIMAGE, NAME)
-        gone(fabric)
+    WARM.gone(fabric)
 
 
 @pytest.mark.parametrize("fault", ["memory_damaged", "not_restored", "clockless"])
@@ -151,7 +77,7 @@ def test_a_memory_that_is_good_for_nothing(fault: str) -> None:
     reached = fabric.instance()
     assert reached.checkpoint is not None
     assert reached.checkpoint.memory is not None
-    gone(fabric)
+    WARM.gone(fabric)
 
 
 @pytest.mark.parametrize("fault", ["layer_damaged", "not_started"])
@@ -175,7 +101,7 @@ def test_a_disk_that_is_good_for_nothing(fault: str) -> None:
     assert reached.checkpoint.generation == 2
     assert reached.checkpoint.memory is not None
     assert any("restoring -> layered: cold: " in event.message for event in fabric.control.events(NAME, 0, 100))
-    gone(fabric)
+    WARM.gone(fabric)
 
 
 @pytest.mark.parametrize("fault", ["not_saved", "not_restored", "unfit", "clockless"])
@@ -198,7 +124,7 @@ def test_whose_memory_cannot_be_kept_is_booted(fault: str) -> None:
         assert asked == (fabric.trouble.verbs.count("save"), fabric.trouble.verbs.count("restore"))
         fabric.control.act(Verb.REIMAGE, NAME, cold=cold)
         fabric.until(fabric.quiet)
-    gone(fabric)
+    WARM.gone(fabric)
 
 
 @pytest.mark.parametrize("road", [Road.WARM, Road.PREPARED], ids=str)
@@ -218,7 +144,7 @@ def test_who_cannot_be_kept_serves_all_the_same(road: Road) -> None:
         assert not fabric.world.memories
         fabric.act(Verb.REIMAGE, NAME)
         fabric.until(fabric.quiet)
-    gone(fabric)
+    WARM.gone(fabric)
 
 
 def test_a_saving_that_fails_is_tried_once_more() -> None:
@@ -228,7 +154,7 @@ def test_a_saving_that_fails_is_tried_once_more() -> None:
     fabric.deploy(ROLE)
     fabric.until(fabric.quiet)
     assert fabric.trouble.verbs.count("save") == 2
-    gone(fabric)
+    WARM.gone(fabric)
 
 
 def test_a_disc_that_stays_in_its_drive_is_no_fault_of_the_instance() -> None:
@@ -241,7 +167,7 @@ def test_a_disc_that_stays_in_its_drive_is_no_fault_of_the_instance() -> None:
     fabric.until(fabric.quiet)
     assert "still in the drive" in fabric.instance().no_checkpoint
     assert (fabric.instance().generation, fabric.instance().strikes) == (1, 0)
-    gone(fabric)
+    WARM.gone(fabric)
 
 
 def test_a_vm_that_somebody_starts_before_its_layer_is_recorded_does_not_serve() -> None:
@@ -252,13 +178,13 @@ def test_a_vm_that_somebody_starts_before_its_layer_is_recorded_does_not_serve()
         fabric.world.machines[NAME].start_boot(fabric.world.time_s)
         die()
 
-    fabric = Fabric(Trouble(effects().index("keep_checkpoint") + 1, after=True, strike=start_and_die))
+    fabric = Fabric(Trouble(WARM.untroubled().index("keep_checkpoint") + 1, after=True, strike=start_and_die))
     fabric.deploy(ROLE)
     fabric.until(fabric.quiet)
     assert fabric.deaths == 1
     assert fabric.instance().generation == 2
     assert any("somebody has started it since" in event.message for event in fabric.control.events(NAME, 0, 100))
-    gone(fabric)
+    WARM.gone(fabric)
 
 
 def restoring() -> Fabric:
@@ -281,7 +207,7 @@ def test_a_vm_that_somebody_else_has_started_is_not_taken_for_what_was_saved() -
     assert reached.checkpoint is not None
     assert (reached.checkpoint.generation, reached.checkpoint.memory) == (1, None)
     assert any("what runs is not what was saved" in event.message for event in fabric.control.events(NAME, 0, 100))
-    gone(fabric)
+    WARM.gone(fabric)
 
 
 def test_what_is_protected_while_it_is_restored_is_let_be() -> None:
@@ -295,7 +221,7 @@ def test_what_is_protected_while_it_is_restored_is_let_be() -> None:
     fabric.control.protect(NAME, on=False)
     fabric.world.faults.clockless.clear()
     fabric.until(fabric.quiet)
-    gone(fabric)
+    WARM.gone(fabric)
 
 
 def test_an_older_version_makes_generations_of_the_image() -> None:
@@ -350,7 +276,7 @@ def test_what_keeps_a_reimage_cold() -> None:
     fabric.act(Verb.REIMAGE, NAME)
     fabric.until(fabric.quiet)
     assert fabric.instance().from_checkpoint, "with nothing against it"
-    gone(fabric)
+    WARM.gone(fabric)
 
 
 def test_a_role_that_is_cold_again_gives_its_checkpoint_up() -> None:
@@ -366,7 +292,7 @@ def test_a_role_that_is_cold_again_gives_its_checkpoint_up() -> None:
     assert (fabric.instance().checkpoint, fabric.instance().from_checkpoint) == (None, False)
     assert not fabric.world.layers
     assert not fabric.world.memories
-    gone(fabric)
+    WARM.gone(fabric)
 
 
 def test_two_instances_never_share_what_they_are() -> None:
@@ -379,7 +305,7 @@ def test_two_instances_never_share_what_they_are() -> None:
     uuids = {one.vm_uuid for one in fabric.instances()}
     boots = {fabric.world.machines[one.name].boot_id for one in fabric.instances()}
     assert len(uuids) == len(boots) == 2
-    gone(fabric)
+    WARM.gone(fabric)
 
 
 def test_nobody_else_is_kept() -> None:
