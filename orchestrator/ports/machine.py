@@ -128,7 +128,7 @@ class Hypervisor(Protocol):
         """What saved memory depends on, as this host has it now."""
 
     def unfit(self, role: Role) -> Problem | None:
-        """What this host has not of the machine that `devices` of the role ask for; its key is one below these."""
+        """What this host has not of the machine that the role asks for; the problem's key is one below the role."""
 
     def save(self, instance: Instance) -> None:
         """Saves the memory of this generation's VM, which is off then. Its place is prepared, its disc ejected, its

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any, Final
 
 from orchestrator.errors import Problem
 from orchestrator.model import Devices, Role, ServiceSpec
 
 Unfit = Callable[[Role], Problem | None]
-"""Why the host has not what `devices` of a role ask for, its key below these; None where it has."""
+"""Why the host has not what a role asks for, its key below the role's; None where it has."""
 
 
 def no_fault(role: Role) -> Problem | None:  # noqa: ARG001 - it has the shape of Unfit
@@ -19,10 +20,17 @@ def no_fault(role: Role) -> Problem | None:  # noqa: ARG001 - it has the shape o
 
 def fault(spec: ServiceSpec, before: ServiceSpec | None, unfit: Unfit) -> Problem | None:
     """The first thing that the host has not; what a role has `before` is not asked of it again."""
-    had = {role.name: (role.devices, role.size) for role in before.roles} if before is not None else {}
+    had = {role.name: _asked(role) for role in before.roles} if before is not None else {}
     for role in spec.roles:
-        if role.devices == Devices() or (role.devices, role.size) == had.get(role.name):
+        if _asked(role) in (_asked(dataclasses.replace(role, **_NOTHING)), had.get(role.name)):
             continue
         if (found := unfit(role)) is not None:
-            return dataclasses.replace(found, key=f"roles.{role.name}.devices.{found.key}")
+            return dataclasses.replace(found, key=f"roles.{role.name}.{found.key}")
     return None
+
+
+_NOTHING: Final[dict[str, Any]] = {"devices": Devices(), "libvirt_xml": ""}  # of what a host may lack
+
+
+def _asked(role: Role) -> tuple[object, ...]:
+    return (role.size, *(getattr(role, name) for name in _NOTHING))

@@ -47,6 +47,13 @@ def refused(ready: RoleDaemon, was: str, becomes: str) -> str:
     return answer.stderr
 
 
+def domains_and_files(lab: Lab) -> list[str]:
+    """What libvirt knows of, and what lies where it keeps that."""
+    places = (Path(place) for place in ("/etc/libvirt/qemu", "/var/lib/libvirt/qemu", "/run/libvirt/qemu"))
+    known = (lab.virsh(*verb).strip() for verb in (("list", "--all", "--name"), ("net-list", "--all", "--name")))
+    return [*known, *sorted(str(each) for place in places for each in place.rglob("*"))]
+
+
 def test_a_guest_has_the_machine_that_its_role_asks_for(lab: Lab, ready: RoleDaemon) -> None:
     """Its processor, as the guest sees it, and the cache of each of its disks; what this host has not is refused."""
     told = refused(ready, "Nehalem", "Nonesuch-v7")
@@ -55,6 +62,13 @@ def test_a_guest_has_the_machine_that_its_role_asks_for(lab: Lab, ready: RoleDae
 
     told = refused(ready, "<watchdog", "<hostdev mode='subsystem' type='pci'/><watchdog")
     assert "domain/devices may not have <hostdev> in it" in told
+
+    before = domains_and_files(lab)
+    told = refused(ready, "name='sse4.2'", "name='nonesuch'")
+    assert "roles.web.libvirt.xml: libvirt takes no VM with it" in told
+    assert "unknown CPU feature: nonesuch" in told, "libvirt's own words"
+    assert "stdin:8:" in told
+    assert domains_and_files(lab) == before, "nothing is left of having asked"
 
     apply(ready, SERVICE)
     seen = lab.guest("web-0.shop", ["/bin/cat", "/proc/cpuinfo"])

@@ -73,7 +73,7 @@ class FakeHypervisor(FakePlugging):
                 if instance.lan is not None and instance.lan.bridge in world.faults.bridges_gone:
                     raise Transient(f"start {instance.name}: there is no bridge {instance.lan.bridge} on this host")
                 if (lacking := self.unfit(instance.role)) is not None:
-                    kind = Permanent if lacking.key == "cpuModel" else Transient
+                    kind = Transient if lacking.key == "devices.hugepages" else Permanent
                     raise kind(f"start {instance.name}: {lacking}", hint=lacking.hint)
                 guarded = world.networks.get(instance.service, ())
                 assert instance.name in guarded, f"{instance.name}: no network, no guard"
@@ -100,10 +100,12 @@ class FakeHypervisor(FakePlugging):
         self._away()
         wanted, faults = role.devices, self._world.faults
         if wanted.hugepages and faults.no_huge_pages:
-            return Problem("this host has reserved no huge pages", key="hugepages", hint="reserve some")
+            return Problem("this host has reserved no huge pages", key="devices.hugepages", hint="reserve some")
         if wanted.cpu_model and wanted.cpu_model not in CPU_MODELS:
             told = f"guests of this host cannot have a processor {wanted.cpu_model}"
-            return Problem(told, key="cpuModel", hint=f"use one of: {', '.join(CPU_MODELS)}")
+            return Problem(told, key="devices.cpuModel", hint=f"use one of: {', '.join(CPU_MODELS)}")
+        if "name='nonesuch'" in role.libvirt_xml.replace('"', "'"):
+            return Problem("libvirt takes no such VM: nonesuch", key="libvirt.xml", hint="change it")
         return None
 
     def save(self, instance: Instance) -> None:

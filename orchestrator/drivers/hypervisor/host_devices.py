@@ -48,13 +48,15 @@ def hugepages_fault(role: Role, memory: Path = MEMORY, mounts: Path = MOUNTS) ->
     if not pages:
         need = -(-role.size.memory_mib * _KIB_PER_MIB // (size_kib or 2048))
         told = "this host has reserved no huge pages"
-        return Problem(told, key="hugepages", hint=f"run: sysctl -w vm.nr_hugepages={need}, or leave it out")
+        return Problem(told, key="devices.hugepages", hint=f"run: sysctl -w vm.nr_hugepages={need}, or leave it out")
     if role.size.memory_mib * _KIB_PER_MIB % size_kib:
         told = f"{role.size.memory_mib} MiB are no whole number of this host's huge pages of {size_kib} KiB"
-        return Problem(told, key="hugepages", hint="give size.memory a multiple of that, or leave it out")
+        return Problem(told, key="devices.hugepages", hint="give size.memory a multiple of that, or leave it out")
     if not re.search(r"^\S+ \S+ hugetlbfs ", mounts.read_text(), re.MULTILINE):
         hint = "run: mount -t hugetlbfs hugetlbfs /dev/hugepages, and restart libvirtd; or leave it out"
-        return Problem("no hugetlbfs is mounted on this host, by which QEMU has them", key="hugepages", hint=hint)
+        return Problem(
+            "no hugetlbfs is mounted on this host, by which QEMU has them", key="devices.hugepages", hint=hint
+        )
     return None
 
 
@@ -66,7 +68,7 @@ def cache_fault(role: Role, place: Path) -> Problem | None:
         os.close(os.open(place, os.O_TMPFILE | os.O_RDWR | os.O_DIRECT, 0o600))
     except OSError as error:
         told = f"the file system of {place} does not do it: {error.strerror}"
-        return Problem(told, key="diskCache", hint=f"use {DiskCache.WRITEBACK} or {DiskCache.WRITETHROUGH}")
+        return Problem(told, key="devices.diskCache", hint=f"use {DiskCache.WRITEBACK} or {DiskCache.WRITETHROUGH}")
     return None
 
 
@@ -76,4 +78,4 @@ def model_fault(role: Role, usable: Collection[str]) -> Problem | None:
     if not model or model in usable:
         return None
     told = f"guests of this host cannot have a processor {model}"
-    return Problem(told, key="cpuModel", hint=f"use one of: {', '.join(sorted(usable)) or 'none'}")
+    return Problem(told, key="devices.cpuModel", hint=f"use one of: {', '.join(sorted(usable)) or 'none'}")

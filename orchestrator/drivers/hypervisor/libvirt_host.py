@@ -26,6 +26,7 @@ from orchestrator.drivers.hypervisor import (
     firmwares,
     host_devices,
     saved_memory,
+    trial,
 )
 from orchestrator.drivers.hypervisor.domain_parts import PID_FILES, paths_of
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator, MachineType
@@ -211,13 +212,13 @@ class LibvirtHypervisor(Plugging):
     def unfit(self, role: Role) -> Problem | None:
         """See ports.Hypervisor."""
         found = host_devices.hugepages_fault(role) or host_devices.cache_fault(role, self._layout.state)
-        if found is not None or not role.devices.cpu_model:
+        if found is not None:
             return found
-        machine = self._machine
-        kind = domain_xml.domain_type(machine)
-        with self._connection.use("ask which processors guests can have") as connection:
-            told: str = connection.getDomainCapabilities(machine.emulator, machine.arch, machine.machine, kind)
-        return host_devices.model_fault(role, host_devices.cpu_models(told))
+        with self._connection.use("ask which machines guests can have") as connection:
+            machine = self._machine_of(connection)
+            return trial.model_fault(connection, role, machine) or trial.fault(
+                connection, role, self._layout, machine
+            )
 
     def save(self, instance: Instance) -> None:
         """See ports.Hypervisor."""

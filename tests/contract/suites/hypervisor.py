@@ -39,7 +39,7 @@ class HypervisorContract:
         no_such = dataclasses.replace(instance.role, devices=Devices(cpu_model="Nonesuch-v7"))
         fault = stage.hypervisor.unfit(no_such)
         assert fault is not None
-        assert (fault.key, "Nonesuch-v7" in fault.message, bool(fault.hint)) == ("cpuModel", True, True)
+        assert (fault.key, "Nonesuch-v7" in fault.message, bool(fault.hint)) == ("devices.cpuModel", True, True)
         stage.lay(instance)
         with pytest.raises(Permanent, match="Nonesuch-v7") as refused:
             stage.hypervisor.start(dataclasses.replace(instance, role=no_such))
@@ -51,6 +51,18 @@ class HypervisorContract:
         assert stage.hypervisor.unfit(there) is None
         stage.hypervisor.start(dataclasses.replace(instance, role=there))
         assert look(stage, instance).power is Power.RUNNING
+
+    def test_extra_xml_that_libvirt_takes_no_vm_with(self, stage: Stage) -> None:
+        """Is told before, with its key and libvirt's word for it; nothing is left of the question."""
+        role = make_instance(stage).role
+        known, unknown = (
+            f"<domain><cpu><feature name='{name}' policy='disable' /></cpu></domain>" for name in ("aes", "nonesuch")
+        )
+        assert stage.hypervisor.unfit(dataclasses.replace(role, libvirt_xml=known)) is None
+        fault = stage.hypervisor.unfit(dataclasses.replace(role, libvirt_xml=unknown))
+        assert fault is not None
+        assert (fault.key, "nonesuch" in fault.message, bool(fault.hint)) == ("libvirt.xml", True, True)
+        assert list(stage.hypervisor.inventory()) == []
 
     def test_limits_of_a_running_vm(self, stage: Stage) -> None:
         """Other limits disturb nothing, however often they are given, and where no VM runs there is nothing to do."""

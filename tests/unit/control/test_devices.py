@@ -45,6 +45,14 @@ def test_what_the_host_has_not_is_refused(fabric: Fabric) -> None:
         deployment.check(HUGE, [], capacity(fabric))
 
 
+def test_extra_xml_that_no_vm_starts_with_is_refused(fabric: Fabric) -> None:
+    """In libvirt's words, with the key of the file."""
+    xml = "<domain><cpu><feature name='nonesuch' policy='disable' /></cpu></domain>"
+    with pytest.raises(InvalidInput, match="nonesuch") as refused:
+        deployment.check(replace(HUGE, roles=(web_role(libvirt_xml=xml),)), [], capacity(fabric))
+    assert refused.value.problems[0].key == "roles.web.libvirt.xml"
+
+
 def test_huge_pages_are_promised_once(fabric: Fabric) -> None:
     """Two instances of 128 MiB; who asks for none may have all that he likes."""
     deployment.check(HUGE, [], capacity(fabric, 256))

@@ -19,7 +19,7 @@ def spec(devices: Devices = WANTED, **more: object) -> ServiceSpec:
 
 def lacks(role: Role) -> Problem | None:
     """A host that has nothing."""
-    return Problem(f"no {role.devices.cpu_model}", key="cpuModel", hint="another")
+    return Problem(f"no {role.devices.cpu_model}", key="devices.cpuModel", hint="another")
 
 
 def test_what_the_host_has_not_is_told_with_its_key() -> None:
@@ -36,6 +36,13 @@ def test_who_wants_nothing_and_who_has_it_is_not_asked() -> None:
     assert fitting.fault(spec(instances=7), spec(), lacks) is None
     assert fitting.fault(spec(), spec(Devices()), lacks) is not None
     assert fitting.fault(spec(size=Size(memory_mib=129)), spec(), lacks) is not None
+
+
+def test_extra_xml_is_asked_for_when_it_changes() -> None:
+    """Also of who has no other device."""
+    had, wants = (spec(Devices(), libvirt_xml=f"<domain><cpu>{each}</cpu></domain>") for each in "ab")
+    assert fitting.fault(had, had, lacks) is None
+    assert fitting.fault(wants, had, lacks) is not None
 
 
 def test_huge_pages_are_counted_for_who_asks_for_them() -> None:

@@ -67,7 +67,7 @@ def test_why_there_are_no_huge_pages(
     fault = host_devices.hugepages_fault(role(HUGE, memory_mib), *host)
     assert (fault is None) is (not told)
     if fault is not None:
-        assert fault.key == "hugepages"
+        assert fault.key == "devices.hugepages"
         assert told in fault.message
         assert hint in fault.hint
     assert host_devices.hugepages_fault(role(Devices(), memory_mib), *host) is None
@@ -82,7 +82,7 @@ def test_models_are_those_that_are_usable() -> None:
     for model in ("EPYC", "Broadwell", "nehalem"):
         fault = host_devices.model_fault(role(Devices(cpu_model=model)), usable)
         assert fault is not None
-        assert (fault.key, fault.hint) == ("cpuModel", "use one of: Nehalem, qemu64")
+        assert (fault.key, fault.hint) == ("devices.cpuModel", "use one of: Nehalem, qemu64")
 
 
 @pytest.mark.parametrize("cache", DiskCache)
@@ -92,5 +92,5 @@ def test_a_file_system_is_tried(cache: DiskCache, tmp_path: Path) -> None:
     fault = host_devices.cache_fault(role(Devices(disk_cache=cache)), Path("/proc"))
     assert (fault is not None) is past
     if fault is not None:
-        assert (fault.key, fault.hint) == ("diskCache", "use writeback or writethrough")
+        assert (fault.key, fault.hint) == ("devices.diskCache", "use writeback or writethrough")
     assert list(tmp_path.iterdir()) == []
