@@ -210,7 +210,7 @@ def _drives(present: Present, settings: Config, layout: Layout, control: Control
 
 def _directories(settings: Config) -> Layout:
     """Makes those that are not there, and refuses those that others may write to."""
-    layout = Layout(settings.state_dir, settings.run_dir)
+    layout = Layout(settings.state_dir, settings.run_dir, settings.checkpoint_memory_dir)
     # Who may pass through the state directory need not see the names of what is in it.
     for key, directory, mode in (("state_dir", layout.state, 0o711), ("run_dir", layout.run, 0o755)):
         try:

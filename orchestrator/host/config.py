@@ -48,6 +48,7 @@ class Config:
 
     state_dir: Path = Path("/var/lib/vmrole")
     run_dir: Path = Path("/run/vmrole")
+    checkpoint_memory_dir: Path = Path("/dev/shm")  # noqa: S108 - what is made there is looked at, see disks.memory_place
     socket: Path = DEFAULT_SOCKET
     socket_group: str = "vmrole"
     readers_group: str = "vmrole-read"

@@ -84,6 +84,14 @@ KEYS: Final[dict[str, Key]] = {
         ),
         environment="VMROLE_RUN_DIR",
     ),
+    "checkpoint_memory_dir": Key(
+        about=(
+            "The tmpfs for the memory of checkpoints whose role would have it in RAM (checkpoint: {memory: true}); "
+            "vmrole makes a directory of its own in it. Where it is no tmpfs, has no room, or what is to be made "
+            "there is somebody else's, the memory lies in state_dir, which why and the ledger tell. What lies at a "
+            "former place is found no more: those instances boot at their next reimage, and it is for you to erase."
+        ),
+    ),
     "socket": Key(
         about="The daemon's socket. Without it: vmrole.sock in run_dir.",
         environment="VMROLE_SOCKET",

@@ -21,7 +21,7 @@ import pytest
 from orchestrator.control import deployment
 from orchestrator.control.deployment import Capacity
 from orchestrator.control.loop import Reconciler
-from orchestrator.daemon import MIB, Bell, _backup, _capacity, vip_pool
+from orchestrator.daemon import MIB, Bell, _backup, _capacity, _directories, vip_pool
 from orchestrator.drivers.fake import FakeStore, World, fake_host
 from orchestrator.drivers.network import vip
 from orchestrator.drivers.store.sqlite import SqliteStore
@@ -158,6 +158,18 @@ def test_the_host_is_asked_for_what_no_record_tells(tmp_path: Path) -> None:
     capacity = _capacity(Config(), Layout(tmp_path, tmp_path), "", host)
     assert set(capacity.held()) == {"203.0.113.10"}
     assert capacity.laid(service) == {instances[0].name: instances[0].nic}
+
+
+def test_the_tmpfs_for_memories_is_the_configuration_s(tmp_path: Path) -> None:
+    """In it we have a directory of our own, which is made with the first of them alone."""
+    places = {"state_dir": tmp_path / "state", "run_dir": tmp_path / "run", "checkpoint_memory_dir": tmp_path / "ram"}
+    (tmp_path / "ram").mkdir()
+    layout = _directories(Config(**places))
+    assert layout.memories.parent == tmp_path / "ram"
+    assert [*(tmp_path / "ram").iterdir()] == []
+    assert _directories(Config(state_dir=tmp_path / "state", run_dir=tmp_path / "run")).memories.parent == Path(
+        "/dev/shm"
+    )
 
 
 def test_memory_is_promised_once_unless_it_is_said(tmp_path: Path) -> None:

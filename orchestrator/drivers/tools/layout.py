@@ -45,7 +45,7 @@ _SOCKET_PATH_MAX_BYTES = 107  # sockaddr_un.sun_path holds 108 with the final ze
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Layout:
-    """All places of one daemon below two absolute roots."""
+    """All places of one daemon below two absolute roots, and a tmpfs where we make a directory of our own."""
 
     state: Path
     run: Path
