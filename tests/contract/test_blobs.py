@@ -19,12 +19,38 @@ from orchestrator.drivers.disks import blobs as driver
 from orchestrator.drivers.disks.blobs import HEAD_BYTES, BlobDirectory
 from orchestrator.drivers.fake import FakeBlobs, World
 from orchestrator.drivers.tools.layout import Layout
-from orchestrator.errors import NoSpace, NotFound, Permanent, StaleRevision, Transient
-from orchestrator.model.blob import BlobOwner, Of
+from orchestrator.errors import Conflict, NoSpace, NotFound, Permanent, StaleRevision, Transient
+from orchestrator.model.blob import Blob, BlobOwner, Of
 from orchestrator.ports import BlobFiles
 from tests.contract.suites.blobs import CAPS, OTHER, ROLE, WEB, BlobFilesContract, held, put, wish
 
 KILLED = -signal.SIGKILL
+
+
+@pytest.mark.parametrize("real", [False, True])
+def test_as_many_puts_are_begun_as_is_said(tmp_path: Path, *, real: bool) -> None:
+    """Eight of each and 64 in all, unless somebody says otherwise: the ninth and the 65th are refused, and guests'
+    are not counted with them.
+    """
+    blobs = BlobDirectory(layout_of(tmp_path), SystemClock()) if real else FakeBlobs(World())
+
+    def begin(who: str, number: int) -> int | Blob:
+        return blobs.part(WEB, f"{who} {number}", wish("state", b"ab"), 0, b"a", among=who)
+
+    users = [f"user-{number}" for number in range(8)]
+    for who in users:
+        for number in range(8):
+            assert begin(who, number) == 1
+        with pytest.raises(Conflict, match=f"8 puts of {who}"):
+            begin(who, 8)
+    for who in ("user-8", *users):
+        with pytest.raises(Conflict, match="and 64 in all"):
+            begin(who, 9)
+    assert blobs.part(WEB, "a guest", wish("state", b"ab"), 0, b"a") == 1
+    blobs.give_up("user-3 5")
+    assert begin("user-8", 9) == 1
+    with pytest.raises(Conflict, match="and 64 in all"):
+        begin("user-9", 9)
 
 
 class TestFakeBlobs(BlobFilesContract):
