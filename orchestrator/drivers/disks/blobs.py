@@ -65,6 +65,13 @@ class _Begun:
     taken: int = 0
 
 
+def used_bytes(layout: Layout) -> int:
+    """What all stores of the host have. Their sizes alone are asked for; raises Transient."""
+    with file_faults(layout.blobs, _HINT):
+        places = [*layout.blobs.glob("instances/*"), *layout.blobs.glob("roles/*/*")]
+        return sum(sum(_names(place).values()) for place in places if _is_store(place))
+
+
 class BlobDirectory:
     """See ports.BlobFiles."""
 
@@ -191,10 +198,8 @@ class BlobDirectory:
             return [_store(place, owner) for place, owner in stores]
 
     def used_bytes(self) -> int:
-        """See ports.BlobFiles. Their sizes alone are asked for."""
-        with file_faults(self._layout.blobs, _HINT):
-            places = [*self._layout.blobs.glob("instances/*"), *self._layout.blobs.glob("roles/*/*")]
-            return sum(sum(_names(place).values()) for place in places if _is_store(place))
+        """See ports.BlobFiles."""
+        return used_bytes(self._layout)
 
     # What is being put -----------------------------------------------------------------------------------------
 

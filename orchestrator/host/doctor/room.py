@@ -6,15 +6,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from orchestrator.drivers.disks.blobs import used_bytes
 from orchestrator.drivers.hypervisor import host_devices
 from orchestrator.drivers.network.connection_limits import FLOWS_MAX
 from orchestrator.drivers.tools.host_memory import memory_bytes
 from orchestrator.drivers.tools.layout import Layout
-from orchestrator.errors import ImageRejected
+from orchestrator.errors import ImageRejected, Transient
 from orchestrator.host.config import Config
 from orchestrator.host.doctor.check import Check, existing, fail, ok, warn
 from orchestrator.imagefiles import qcow2
@@ -35,16 +36,20 @@ def disks(settings: Config) -> Check:
     """All disks together, as large as they may become, against the room that there is for them."""
     name, most = "disks", settings.disk_overcommit
     total = shutil.disk_usage(existing(settings.state_dir)).total - settings.disk_reserve_mib * _MIB
-    sizes = list(_virtual_sizes(Layout(settings.state_dir, settings.run_dir)))
+    layout = Layout(settings.state_dir, settings.run_dir)
+    sizes, drives = list(_virtual_sizes(layout)), list(_lengths(layout.drives.glob("*/disk.raw")))
+    blobs = _blobs_bytes(layout)
+    promised = sum(sizes) + sum(drives) + blobs
     if total <= 0:
         return fail(name, "disk_reserve_mib is all that the file system has", "make disk_reserve_mib smaller")
-    ratio = sum(sizes) / total
+    ratio = promised / total
     message = (
-        f"{len(sizes)} disks of instances may grow to {sum(sizes) / _GIB:.1f} GiB, {ratio:.1f} times the room of "
-        f"{total / _GIB:.1f} GiB; up to {most} times are promised (disk_overcommit)"
+        f"{len(sizes)} disks of instances and {len(drives)} drives may grow to {(promised - blobs) / _GIB:.1f} GiB, "
+        f"blobs have {blobs / _GIB:.1f} GiB: {ratio:.1f} times the room of {total / _GIB:.1f} GiB; up to {most} "
+        "times are promised (disk_overcommit)"
     )
     if ratio > most:
-        hint = "nothing more is promised until it is less: a larger file system, smaller disks, or fewer instances"
+        hint = "nothing more is promised until it is less: a larger file system, or fewer instances, drives or blobs"
         return warn(name, message, hint)
     return ok(name, message)
 
@@ -57,11 +62,24 @@ def _virtual_sizes(layout: Layout) -> Iterator[int]:
                 yield qcow2.virtual_size_bytes(Source(file))
         except (OSError, ImageRejected):
             continue
-    for path in layout.storage.glob("*/*.raw"):
+    yield from _lengths(layout.storage.glob("*/*.raw"))
+
+
+def _lengths(paths: Iterable[Path]) -> Iterator[int]:
+    """The same, of files that are as long as what is in them may become."""
+    for path in paths:
         try:
             yield path.stat().st_size
         except OSError:
             continue
+
+
+def _blobs_bytes(layout: Layout) -> int:
+    """What they have by now: it is that which is counted where disks are promised."""
+    try:
+        return used_bytes(layout)
+    except Transient:
+        return 0
 
 
 def connections(settings: Config) -> Check:

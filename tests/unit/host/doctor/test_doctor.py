@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -17,8 +18,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.drivers.clock import SystemClock
+from orchestrator.drivers.disks.blobs import HEAD_BYTES, BlobDirectory
 from orchestrator.drivers.hypervisor import accelerator, firmwares, probe_domain
 from orchestrator.drivers.hypervisor.probe_domain import Rights
+from orchestrator.drivers.tools.layout import Layout
 from orchestrator.host import doctor
 from orchestrator.host.config import Config
 from orchestrator.host.doctor import (
@@ -34,6 +38,7 @@ from orchestrator.host.doctor import (
     room,
     rulesets,
 )
+from orchestrator.model.blob import Blob, BlobOwner, BlobPut, Of
 from tests.world.places import REPOSITORY
 
 Program = Callable[[str, str], None]
@@ -635,20 +640,37 @@ def test_what_root_runs_and_a_user_owns_is_told(tmp_path: Path) -> None:
 
 
 def test_how_much_disk_is_promised_is_told(settings: Config) -> None:
-    """Overlays and local storage by what they may become, and not by what is written; too much warns."""
+    """Overlays, local storage and drives by what they may become, and not by what is written, and blobs by what they
+    have; too much warns. A put that is under way goes on.
+    """
     overlays, storage = settings.state_dir / "overlays" / "web-0.shop", settings.state_dir / "storage" / "web-0.shop"
     overlays.mkdir(parents=True)
     storage.mkdir(parents=True)
-    assert "0 disks of instances may grow to 0.0 GiB, 0.0 times" in room.disks(settings).message
+    told = "0 disks of instances and 0 drives may grow to 0.0 GiB, blobs have 0.0 GiB: 0.0 times"
+    assert told in room.disks(settings).message
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", overlays / "1.qcow2", "300G"], check=True)
     with (storage / "cache.raw").open("wb") as file:
         file.truncate(200 << 30)
     (overlays / "2.qcow2").write_bytes(b"QFI")  # is being made
-    assert "2 disks of instances may grow to 500.0 GiB" in room.disks(settings).message
+    assert "2 disks of instances and 0 drives may grow to 500.0 GiB" in room.disks(settings).message
+    layout = Layout(settings.state_dir, settings.run_dir)
+    blobs, web = BlobDirectory(layout, SystemClock()), BlobOwner(Of.INSTANCE, "web-0.shop")
+    wanted = BlobPut(name="state", put_id="put-1", size_bytes=2, sha256=hashlib.sha256(b"ab").hexdigest())
+    assert blobs.part(web, "me", wanted, 0, b"a") == 1
+    for stored, blob in (
+        (layout.drive("db-0"), False),
+        (layout.blobs_of(BlobOwner(Of.ROLE, "web.shop")) / "kept.blob", True),
+    ):
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        with stored.open("wb") as file:
+            file.truncate((100 << 30) + (HEAD_BYTES if blob else 0))
+    message = room.disks(settings).message
+    assert "2 disks of instances and 1 drives may grow to 600.0 GiB, blobs have 100.0 GiB" in message
+    assert isinstance(blobs.part(web, "me", wanted, 1, b"b"), Blob), "who looks ends no put"
     usable = shutil.disk_usage(settings.state_dir).total - (settings.disk_reserve_mib << 20)
     check = room.disks(replace(settings, disk_overcommit=1))
-    assert check.verdict is (Verdict.WARN if usable < 500 << 30 else Verdict.PASS)
-    assert f"{(500 << 30) / usable:.1f} times the room" in check.message
+    assert check.verdict is (Verdict.WARN if usable < 700 << 30 else Verdict.PASS)
+    assert f"{(700 << 30) / usable:.1f} times the room" in check.message
     assert room.disks(replace(settings, disk_overcommit=10_000)).verdict is Verdict.PASS
 
 
