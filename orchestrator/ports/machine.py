@@ -57,6 +57,11 @@ class Disks(Protocol):
         The VM is off. Reads the files to their ends.
         """
 
+    def read_ahead(self, instance: Instance) -> None:
+        """Begins to read what the next two will be asked of soon, where the record has a checkpoint; returns at once,
+        and tells nothing: what cannot be read, or changes meanwhile, is read by them.
+        """
+
     def layer_damage(self, instance: Instance) -> str:
         """Why the layer of the record's checkpoint is not what was kept; "" when it is, byte for byte."""
 

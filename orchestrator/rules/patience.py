@@ -12,6 +12,7 @@ THAW_WITHIN_S = 600.0  # No backup needs a guest frozen for longer, and one that
 AFTER_WITHIN_S = 600.0  # A role that does not come to serve holds up those after it no longer than that.
 MEMORY_MIB_PER_S = 32.0  # of a slow disk that others use as well
 LEASE_SILENCE_S = 30.0  # A client that says nothing for so long is gone: nobody waits for what he keeps.
+CHECKED_SOON_S = 1.0  # after it has become ready
 BOOT_TOGETHER_WITHIN_S = 300.0  # After a boot of the host; who has not come to serve by then holds up nobody.
 
 
@@ -47,6 +48,11 @@ def first_check_s(instance: Instance) -> float:
     """By when, after it has joined its pools, it is asked in each of them for the first time (seconds)."""
     probes = [end.probe for end in instance.goal.role.endpoints if end.probe is not None]
     return max(((probe.initial_delay_s or 0.0) + probe.interval() for probe in probes), default=0.0)
+
+
+def check_seen_s(instance: Instance, now_s: float) -> float:
+    """Between looks whether the first check of a member has passed (seconds): one that is well passes at once."""
+    return 0.02 if now_s - instance.phase_since_s < CHECKED_SOON_S else 0.05
 
 
 def asked_after_s(instance: Instance) -> float:

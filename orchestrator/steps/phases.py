@@ -28,7 +28,7 @@ from orchestrator.model.blob import BlobOwner, Of
 from orchestrator.model.cause import Cause, Kind
 from orchestrator.ports import Machine
 from orchestrator.rules import roads, words
-from orchestrator.rules.patience import blameless_s, is_asked_to_stop, stop_within_s
+from orchestrator.rules.patience import blameless_s, check_seen_s, is_asked_to_stop, stop_within_s
 from orchestrator.steps import checkpoints, cut_off, freeze, hearing, restarts, stuck
 from orchestrator.steps.hearing import (
     count_boot,
@@ -192,7 +192,7 @@ def join_pool(instance: Instance, host: Machine, seat: Seat | None) -> Outcome:
         return Wait(instance, why, words.again_s(instance, now_s), blameless=words.busy(instance, now_s) is not None)
     if instance.goal.role.endpoints and (seat is None or seat.standing is not Standing.UP or not seat.checked):
         waits = replace(instance, only_probe=instance.goal.role.ready.agent)
-        return Wait(waits, Cause(Kind.CHECK_PENDING), SOON_S)
+        return Wait(waits, Cause(Kind.CHECK_PENDING), check_seen_s(instance, now_s))
     if domain.disc:
         host.hypervisor.eject(instance.name)
     host.media.erase(instance.name)
@@ -267,7 +267,11 @@ def stop_vm(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
             return Wait(replace(instance, warning=lost), awaited, SOON_S, note=lost)
         return Wait(instance, Cause(Kind.VM_ENDING, detail=", which does not run"), SOON_S)
     if not is_asked_to_stop(instance):
+        host.disks.read_ahead(instance)
         host.hypervisor.power_off(instance.name)
+        ended = host.hypervisor.look(instance.name)
+        if ended is None or ended.power is Power.OFF:
+            return Done(instance)
         return Wait(instance, Cause(Kind.VM_ENDING, detail=": all that it would write is erased"), 0.0)
     ending = stuck.end(instance, domain, host) or freeze.thaw(instance, identity_of(instance, host), now_s)
     if ending is not None:

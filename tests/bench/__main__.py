@@ -121,7 +121,7 @@ class Bench:
                 print(f"  eight at once: warm {ours:.2f} s, by hand {theirs:.2f} s", flush=True)
                 together.append(ours / theirs)
         pauses = pauses_s(self.daemon.run("events", "bench", "-o", "json").stdout)
-        kept = [path.stat().st_blocks * 512 / (128 << 20) for path in self.place.rglob("checkpoints/*/memory*")]
+        kept = [path.stat().st_blocks * 512 / (128 << 20) for path in self.place.rglob("checkpoints/*/*.memory")]
         self.delete()
         return {
             "warm_floor_ratio": ("ratio", 1.15, alone),

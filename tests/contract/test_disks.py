@@ -129,6 +129,7 @@ class TestQemuImgDisks(DisksContract):
             whole, mode = path.read_bytes(), path.stat().st_mode
             at = len(whole) // 2
             for damaged in (whole[:at], whole + b"0", whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]):
+                disks.read_ahead(saved)
                 path.chmod(0o600)
                 path.write_bytes(damaged)
                 path.chmod(mode)
@@ -190,7 +191,7 @@ class TestQemuImgDisks(DisksContract):
 
     def test_without_a_place_in_ram_it_lies_on_disk(self, layout: Layout, instance: Instance) -> None:
         """It says why: no tmpfs, or no room."""
-        elsewhere = dataclasses.replace(layout, shm=Path("/proc"))
+        elsewhere = dataclasses.replace(layout, shm=Path("/proc"))  # what checkpoint_memory_dir says
         why = QemuImgDisks(elsewhere).prepare_checkpoint(with_memory_in_ram(instance), memory=True)
         assert why == "/proc is no tmpfs"
         assert layout.memory(instance.name, 1).parent == layout.checkpoint_dir(instance.name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -74,30 +75,42 @@ def make_layer(layout: Layout, instance: Instance) -> Digested:
         return digested(layer)
 
 
-def layer_damage(layout: Layout, instance: Instance) -> str:
-    """How the checkpoint's layer is not as it was when it was kept, in a few words; "" when it is."""
+def files_of(layout: Layout, instance: Instance) -> list[Path]:
+    """The files of the instance's checkpoint, by its record."""
+    of = instance.checkpoint
+    if of is None:
+        return []
+    memory = [layout.memory(instance.name, of.generation)] if of.memory else []
+    return [*memory, layout.layer(instance.name, of.generation)]
+
+
+def layer_damage(layout: Layout, instance: Instance, read: Callable[[Path], Digested] | None = None) -> str:
+    """How the checkpoint's layer is not as it was when it was kept, in a few words; "" when it is.
+
+    `read` tells a file's digest, as `digested` does.
+    """
     of = instance.checkpoint
     if of is None:
         return "there is no checkpoint"
-    return _damage("layer", layout.layer(instance.name, of.generation), of.layer, LAYER_MODE)
+    return _damage("layer", layout.layer(instance.name, of.generation), of.layer, LAYER_MODE, read or digested)
 
 
-def memory_damage(layout: Layout, instance: Instance) -> str:
+def memory_damage(layout: Layout, instance: Instance, read: Callable[[Path], Digested] | None = None) -> str:
     """The same of its memory."""
     of = instance.checkpoint
     if of is None or of.memory is None:
         return "its checkpoint has no memory"
-    return _damage("memory", layout.memory(instance.name, of.generation), of.memory, MEMORY_MODE)
+    return _damage("memory", layout.memory(instance.name, of.generation), of.memory, MEMORY_MODE, read or digested)
 
 
-def _damage(what: str, path: Path, kept: Digested, mode: int) -> str:
+def _damage(what: str, path: Path, kept: Digested, mode: int, read: Callable[[Path], Digested]) -> str:
     with file_faults(path, _HINT):
         try:
             found = path.lstat()
             others = found.st_uid != os.geteuid() or found.st_mode & _FORBIDDEN & ~mode
             if others or not stat.S_ISREG(found.st_mode):
                 return f"the {what} of its checkpoint could have been changed by others"
-            if found.st_size != kept.size_bytes or digested(path) != kept:
+            if found.st_size != kept.size_bytes or read(path) != kept:
                 return f"the {what} of its checkpoint is not what was kept"
         except FileNotFoundError:
             return f"the {what} of its checkpoint is not there"

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from orchestrator.drivers.disks import checkpoint_files, memory_place
+from orchestrator.drivers.disks.ahead import Ahead
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
@@ -33,6 +34,7 @@ class QemuImgDisks:
     def __init__(self, layout: Layout, *, reserve_bytes: int = 0) -> None:
         self._layout = layout
         self._room = Room(layout.state, reserve_bytes)
+        self._ahead = Ahead()
 
     def lay_overlay(self, instance: Instance) -> None:
         """See ports.Disks. Raises ImageCorrupt when the image's file is not as it was added."""
@@ -87,13 +89,17 @@ class QemuImgDisks:
         self._lay(overlay, self._layout.layer(instance.name, instance.generation), DiskFormat.QCOW2, [])
         return layer, saved
 
+    def read_ahead(self, instance: Instance) -> None:
+        """See ports.Disks."""
+        self._ahead.begin(*checkpoint_files.files_of(self._layout, instance))
+
     def layer_damage(self, instance: Instance) -> str:
         """See ports.Disks. It is read whole: what takes a guest's place is looked at each time."""
-        return checkpoint_files.layer_damage(self._layout, instance)
+        return checkpoint_files.layer_damage(self._layout, instance, self._ahead.digested)
 
     def memory_damage(self, instance: Instance) -> str:
         """See ports.Disks. Likewise."""
-        return checkpoint_files.memory_damage(self._layout, instance)
+        return checkpoint_files.memory_damage(self._layout, instance, self._ahead.digested)
 
     def erase_memory(self, name: InstanceName) -> None:
         """See ports.Disks."""
@@ -101,6 +107,8 @@ class QemuImgDisks:
 
     def erase_checkpoint(self, name: InstanceName) -> None:
         """See ports.Disks."""
+        for place in (self._layout.memory_dir(name), self._layout.checkpoint_dir(name)):
+            self._ahead.forget(place)
         memory_place.erase(self._layout, name)
         _erase(self._layout.checkpoint_dir(name))
 

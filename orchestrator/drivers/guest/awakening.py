@@ -79,20 +79,25 @@ class Awakening:
         return reseeded
 
     def awaken(self, instance: Instance) -> str:
-        """See ports.Guest. Raises AgentSilent while its clock is not known to be right."""
+        """See ports.Guest. Raises AgentSilent while its clock is not known to be right.
+
+        What takes a program in the guest is begun first, and asked for last.
+        """
         self._stir(instance.name)
         reseeded = "" if self._notices(instance.name) else self._reseed(instance)
         if reseeded:
             return reseeded
         off_s, unsure_s = self._read(instance.name)
-        if abs(off_s) + unsure_s <= CLOCK_OFF_S:
-            self._late_s.pop(instance.name, None)
-            if reseeded is None:
-                raise AgentSilent(RESEEDS)
-            return ""
-        if abs(off_s) > unsure_s and (why_not := self._set(instance, off_s, unsure_s)):
-            return why_not
-        raise AgentSilent(f"its clock may be {abs(off_s) + unsure_s:.2f} s off")
+        if not _is_right(off_s, unsure_s) and abs(off_s) > unsure_s:
+            if why_not := self._set(instance, off_s, unsure_s):
+                return why_not
+            off_s, unsure_s = self._read(instance.name)
+        if not _is_right(off_s, unsure_s):
+            raise AgentSilent(f"its clock may be {abs(off_s) + unsure_s:.2f} s off")
+        self._late_s.pop(instance.name, None)
+        if reseeded is None and (reseeded := self._reseed(instance)) is None:
+            raise AgentSilent(RESEEDS)
+        return reseeded
 
     def _notices(self, name: InstanceName) -> bool | None:
         """Whether its kernel is told by vmgenid that it was restored; None where its agent shows no files."""
@@ -172,3 +177,7 @@ class Awakening:
                 self._commands.call(name, "guest-file-write", handle=handle, **{"buf-b64": given})
             finally:
                 self._commands.call(name, "guest-file-close", handle=handle)
+
+
+def _is_right(off_s: float, unsure_s: float) -> bool:
+    return abs(off_s) + unsure_s <= CLOCK_OFF_S

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import libvirt
 from lxml import etree
 
-from orchestrator.drivers.hypervisor import domain_xml
+from orchestrator.drivers.hypervisor import domain_xml, process_end
+from orchestrator.drivers.hypervisor.domain_parts import PID_FILES
 from orchestrator.drivers.hypervisor.qmp_watch import Run
 from orchestrator.errors import Foreign
 from orchestrator.model import InstanceName
@@ -54,9 +56,11 @@ def run_of(found: libvirt.virDomain) -> Run | None:
 
 
 def destroy(found: libvirt.virDomain) -> None:
-    """Ends the VM if libvirt thinks that there is one."""
+    """Ends the VM if libvirt thinks that there is one; its process first, whose end libvirt notices late."""
     try:
         if found.isActive():
+            with contextlib.suppress(OSError, ValueError):
+                process_end.ask(int((PID_FILES / f"{found.name()}.pid").read_text()), found.UUIDString())
             found.destroy()
     except libvirt.libvirtError as error:
         if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:  # It ended by itself meanwhile.

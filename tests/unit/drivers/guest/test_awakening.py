@@ -37,6 +37,7 @@ class Guest:
         self.begins_late_s = 0.3  # a command
         self.given = b""
         self.until_s = 0.0  # until when its command runs
+        self.reseeds_for_s = 0.0
 
     def call(self, name: InstanceName, command: str, **arguments: Any) -> Any:
         """See Agents."""
@@ -62,9 +63,10 @@ class Guest:
                 if self.reseeds is None:
                     raise AgentForbids("Command guest-exec has been disabled")
                 self.reseeded = self.reseeds == 0
+                self.until_s = self.clock.now_s() + self.reseeds_for_s
                 return {"pid": 8}
             case "guest-exec-status" if arguments["pid"] == 8:
-                return {"exited": True, "exitcode": self.reseeds}
+                return {"exited": self.clock.now_s() >= self.until_s, "exitcode": self.reseeds}
             case "guest-exec":
                 if not self.runs:
                     raise AgentForbids("Command guest-exec has been disabled")
@@ -126,6 +128,24 @@ def test_a_clock_that_is_right_is_let_be() -> None:
     guest.sets = guest.runs = False
     assert awake(guest, 1) == ""
     assert len(set(guest.given)) > 100
+
+
+def test_one_look_is_enough() -> None:
+    """It is told the time and asked for it at once, while a program of its own has its randomness made anew."""
+    guest = Guest(HurriedClock(), off_s=-60.0)
+    guest.shows, guest.reseeds_for_s = "", 0.04
+    assert awake(guest, 1) == ""
+    assert abs(guest.off_s) <= CLOCK_OFF_S
+    assert guest.reseeded
+
+
+def test_a_clock_that_is_right_is_not_enough() -> None:
+    """Its randomness is waited for, be the time told long before."""
+    guest = Guest(HurriedClock(), off_s=0.0)
+    guest.shows, guest.reseeds_for_s = "", 2.0
+    with pytest.raises(AgentSilent):
+        awake(guest, 1)
+    assert awake(guest) == ""
 
 
 def test_answers_that_are_too_slow_prove_nothing() -> None:
