@@ -149,6 +149,8 @@ class Attaching:
     ) -> str:
         reason = ""
         for _ in self._looks(GUEST_ASKED_S):
+            if not holding.rests(self._find(one.name)):  # Its disks may be taken from it for its checkpoint.
+                return "it is on its way from one thing to another"
             said = ask(one, attached)
             if not isinstance(said, Silence):
                 return said

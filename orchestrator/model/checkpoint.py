@@ -19,7 +19,7 @@ class Road(enum.StrEnum):
 
 
 class Apart(enum.StrEnum):
-    """How far it is, while an instance is kept, with taking its local storage from it."""
+    """How far it is, while an instance is kept, with taking its local storage and drives from it."""
 
     NOT = ""  # nothing was asked
     ASKED = "asked"  # its guest is told to put it aside, and may yet do so
@@ -65,6 +65,7 @@ class Checkpoint:
     boot_id: str  # repeats in whatever is restored
     template: str  # digest of what the VM was built from
     place: str  # of the instance on its network
+    attached: tuple[str, ...] = ()  # serial numbers and names of the drives that it had by hand
     fit: HostFit
     layer: Digested
     memory: Digested | None = None  # None: what goes on from it boots

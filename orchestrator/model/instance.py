@@ -102,7 +102,7 @@ class Instance:
     no_checkpoint: str = ""  # why none is taken of what it is built from; "": nothing is in the way
     no_memory: str = ""  # why none is saved of what it is built from; likewise
     memory_on_disk: str = ""  # why its memory is saved to disk, where its role would have it in RAM
-    apart: Apart = Apart.NOT  # how far it is, in this phase, with taking its local storage from it
+    apart: Apart = Apart.NOT  # how far it is, in this phase, with taking its disks from it
     road: str = ""  # by which this generation was made, and why by no warmer one that its role would have
     strikes: int = 0  # healing attempts since it last served
     healed_at_s: float = 0.0  # when the last of them began; 0 = there was none
@@ -186,9 +186,12 @@ class Instance:
         return (*(one.name for one in self.role.local_storage), *(one.name for one in self.role.drives))
 
     @property
-    def storage_serials(self) -> tuple[str, ...]:
-        """The serial numbers by which its guest finds its local storage."""
-        return tuple(f"{MOUNTED}{one.name}" for one in self.role.local_storage)
+    def disk_serials(self) -> tuple[str, ...]:
+        """The serial numbers by which its guest finds its disks beside that of the system, in the order in which its
+        VM starts with them.
+        """
+        bare = (one.serial for one in self.goal.attached if not one.mounted)
+        return (*(f"{MOUNTED}{name}" for name in self.disks), *bare)
 
     @property
     def drives_now(self) -> tuple[str, ...]:

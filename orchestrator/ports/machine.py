@@ -137,7 +137,7 @@ class Hypervisor(Protocol):
 
     def save(self, instance: Instance) -> None:
         """Saves the memory of this generation's VM, which is off then. Its place is prepared, its disc ejected, its
-        local storage taken from it.
+        local storage and drives taken from it.
 
         Of a VM that is off there is nothing to save. Raises Busy while the guest holds its answer disc or has another
         disk than the system's, which goes on without its memory. Whatever it raises, the VM runs on or is
@@ -145,7 +145,7 @@ class Hypervisor(Protocol):
         """
 
     def restore(self, instance: Instance) -> None:
-        """Defines this generation's domain and has it go on from its checkpoint's memory, without the local storage
+        """Defines this generation's domain and has it go on from its checkpoint's memory, without the disks
         that it starts with; what runs is let be.
 
         The overlay is empty, and nothing has run on it. A domain of another generation is refused (Permanent).
@@ -180,14 +180,14 @@ class Hypervisor(Protocol):
     def unplug(self, name: InstanceName, drive: str) -> bool:
         """Takes a drive from the VM that runs; whether it has it no more. Its guest has to agree: ask again."""
 
-    def plug_storage(self, instance: Instance) -> None:
-        """Gives the VM that runs what it lacks of its role's local storage. Off or absent is fine: it is started with
-        it. Raises Permanent where this VM takes none while it runs.
+    def plug_disks(self, instance: Instance) -> None:
+        """Gives the VM that runs what it lacks of its local storage and its drives. Off or absent is fine: it is
+        started with them. Raises Permanent where this VM takes none while it runs.
         """
 
-    def unplug_storage(self, instance: Instance) -> bool:
-        """Takes all local storage from the VM that runs; whether it had none any more. Its guest, which has been told
-        to put it aside, has to agree: ask again. Off or absent is fine.
+    def unplug_disks(self, instance: Instance) -> bool:
+        """Takes all local storage and drives from the VM that runs; whether it had none any more. Its guest, which
+        has been told to put them aside, has to agree: ask again. Off or absent is fine.
         """
 
     def eject(self, name: InstanceName) -> None:
@@ -243,12 +243,15 @@ class Guest(Protocol):
         """
 
     def put_aside(self, instance: Instance) -> str | Silence:
-        """Has the guest unmount its local storage, which comes back: nobody writes to its place meanwhile. "": nobody
-        in it uses it; else who does, or why nobody knows. Ask again while it is silent, and once it is taken.
+        """Has the guest unmount its local storage and drives, which come back: nobody writes to their places
+        meanwhile. "": nobody in it uses them; else who does, or why nobody knows. Ask again while it is silent, and
+        once they are taken.
         """
 
     def take_back(self, instance: Instance) -> str | Silence:
-        """Has the guest mount the local storage that its VM was given again. "": it has; else why not."""
+        """Has the guest mount what its VM was given again; a drive that it never mounted it sees. "": it has; else
+        why not.
+        """
 
     def awaken(self, instance: Instance) -> str | Silence:
         """Tells a guest that was restored what time it is, and gives it random bytes. "": its clock is right, within

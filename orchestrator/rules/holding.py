@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from orchestrator.errors import Conflict, InvalidInput, Problem
-from orchestrator.model import Attachment, Instance, InstanceName, Road, Role, ServiceSpec, instance_name
+from orchestrator.model import Attachment, Instance, InstanceName, Role, ServiceSpec, instance_name
 from orchestrator.model.drive import ATTACHED_MAX, DISK_NAME_MAX
 from orchestrator.model.naming import label
 
@@ -83,8 +83,6 @@ def beside(spec: ServiceSpec, instances: Iterable[Instance]) -> Problem | None:
 
 def _in_the_way(role: Role, attached: Attachment) -> str:
     """The key of the role that cannot be beside that drive; "" when there is none."""
-    if role.reimage is not Road.COLD:
-        return "reimage"
     if attached.mounted:
         for key, disks in (("localStorage", role.local_storage), ("drives", role.drives)):
             if any(one.name == attached.name for one in disks):
@@ -107,20 +105,22 @@ def attachment(instance: Instance, drive: str, name: str, *, mounted: bool) -> A
     if len(instance.goal.attached) >= ATTACHED_MAX:
         raise Conflict(f"{instance.name} has {ATTACHED_MAX} drives by hand", hint="detach one of them first")
     for role in (instance.role, instance.goal.role):
-        if _in_the_way(role, made) == "reimage":
-            told = f"{instance.name} is reimaged {role.reimage}: a drive would go on while its checkpoint does not"
-            raise Conflict(told, hint="write reimage: cold in its service's file")
         if key := _in_the_way(role, made):
             raise Conflict(f"{instance.name} has a disk {called} by {key} already", hint="choose another name: --as")
     return made
+
+
+def rests(instance: Instance) -> bool:
+    """Whether nothing is under way with the instance or its VM."""
+    here = instance.phase.traits
+    settled = here.serves or here.is_off or here.is_leased or here.has_failed
+    return settled and not instance.going and not instance.restart_asked
 
 
 def refuse_unless_at_rest(instance: Instance, what: str) -> None:
     """Raises Conflict where the instance is on its way from one thing to another, or is to be left alone."""
     if instance.goal.protected:
         raise Conflict(f"{instance.name} is protected", hint=f"run: vmrole unprotect {instance.name}")
-    here = instance.phase.traits
-    rests = here.serves or here.is_off or here.is_leased or here.has_failed
-    if not rests or instance.going or instance.restart_asked:
+    if not rests(instance):
         hint = f"wait until it is settled (vmrole wait {instance.name}), and try again"
         raise Conflict(f"{instance.name} is {instance.phase}: nobody can {what} now", hint=hint)

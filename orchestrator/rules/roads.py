@@ -36,6 +36,11 @@ def place_of(instance: Instance) -> str:
     return f"{instance.network} {nic.mac} {nic.tap} {routed}"
 
 
+def attached_to(instance: Instance) -> tuple[str, ...]:
+    """The drives that it has by hand, by the serial numbers under which its guest knows them."""
+    return tuple(sorted(f"{one.serial} {one.drive}" for one in instance.goal.attached))
+
+
 @functools.lru_cache(maxsize=1024)
 def built_from(role: Role) -> str:
     """SHA-256, hexadecimal, of what a VM of the role is built from: equal where no reimage is needed between two."""
@@ -47,7 +52,6 @@ def built_from(role: Role) -> str:
 _UNFIT: Final[tuple[tuple[Callable[[Role], bool], str], ...]] = (
     (lambda role: role.os is not Os.LINUX, "only Linux guests go on from one"),
     (lambda role: not role.ready.agent, "without an agent nobody has it write its disk, or tells it the time"),
-    (lambda role: bool(role.drives), "it has drives, which go on while its checkpoint does not"),
     (lambda role: bool(role.network.bridge), "others reach it by its bridge before it could be kept"),
     (lambda role: role.hardware.firmware is not Firmware.BIOS, "its firmware keeps variables of its own"),
     (lambda role: role.hardware.tpm, "its TPM keeps a state of its own"),
@@ -79,6 +83,7 @@ _AGAINST: Final[tuple[tuple[Callable[[_Asked], bool], str], ...]] = (
     (lambda a: a.checkpoint.place != place_of(a.instance), "its checkpoint is of another address or network"),
     (lambda a: not 0 <= a.now_s - a.checkpoint.taken_at_s <= a.instance.goal.role.checkpoint.max_age_s,
      "its checkpoint is too old (checkpoint.maxAge)"),
+    (lambda a: a.checkpoint.attached != attached_to(a.instance), "drives came or went by hand since its checkpoint"),
 )  # fmt: skip
 
 # What keeps it from the checkpoint's memory: saved memory fits the very host that it was saved on.

@@ -3,9 +3,9 @@
 Taking a checkpoint ends the VM, its memory saved or its guest shut down, makes its overlay a layer that nothing
 writes to any more, and restores or boots it, as every reimage from it will: what cannot go on is found out at once,
 before any traffic. Memory is only ever restored over an empty overlay, for a guest trusts what it remembers of its
-disk; local storage, which goes on, is taken from the guest before its memory is saved, and given back to who is
-restored. A checkpoint without memory is booted, and so is one whose memory fits no more, for its guest has written
-first what it held back.
+disk; local storage and drives, which go on, are taken from the guest before its memory is saved, and given back to
+who is restored. A checkpoint without memory is booted, and so is one whose memory fits no more, for its guest has
+written first what it held back.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SHORTLY_S = 0.5
 SOON_S = 0.05
 TRIES = 2  # of a saving or restoring, before a colder road is taken
 SAVED_WITHIN_S = 60.0  # A guest that still holds its answer disc by then has no checkpoint.
-GIVEN_BACK_WITHIN_S = 60.0  # Who does not have its local storage again by then is booted.
+GIVEN_BACK_WITHIN_S = 60.0  # Who does not have its disks again by then is booted.
 HEARD_WITHIN_S = 60.0  # A guest that was restored and says nothing by then is booted.
 
 
@@ -137,10 +137,10 @@ def _written(instance: Instance, host: Machine) -> Outcome | None:
 
 
 def _apart(instance: Instance, host: Machine) -> Outcome | None:
-    """None: neither its VM nor its guest has its local storage, and its guest knows. Else what to wait for, or why
-    its disk alone is kept.
+    """None: neither its VM nor its guest has a disk beside that of the system, and its guest knows. Else what to wait
+    for, or why its disk alone is kept.
     """
-    if not instance.role.local_storage:
+    if not instance.disk_serials:
         return None
     being_taken = Cause(Kind.CHECKPOINT_BEING_TAKEN)  # Recorded first: what is not known to be asked may yet happen.
     if instance.apart is Apart.NOT:
@@ -150,16 +150,16 @@ def _apart(instance: Instance, host: Machine) -> Outcome | None:
         return _no_memory(instance, aside)
     if aside == "" and instance.apart is Apart.ASKED:
         return Wait(replace(instance, apart=Apart.TAKEN), being_taken, 0.0)
-    if aside == "" and host.hypervisor.unplug_storage(instance):
+    if aside == "" and host.hypervisor.unplug_disks(instance):
         return None
-    why = aside.reason if isinstance(aside, Silence) else "its guest lets go of its local storage"
+    why = aside.reason if isinstance(aside, Silence) else "its guest lets go of its disks"
     if _is_late(instance, host):
         return _no_memory(instance, why)
     return Wait(instance, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail=why), SOON_S)
 
 
 def _made_whole(instance: Instance, host: Machine, domain: Domain | None) -> Outcome:
-    """Nothing is kept of it: it goes on, with the local storage that may have been taken from it. Where that cannot
+    """Nothing is kept of it: it goes on, with the disks that may have been taken from it. Where that cannot
     be given back it boots, which does it as well.
     """
     goes_on = Done(instance, f"no checkpoint: {instance.no_checkpoint}", then=Phase.STARTING)
@@ -180,28 +180,28 @@ def _made_whole(instance: Instance, host: Machine, domain: Domain | None) -> Out
     if isinstance(back, Silence) and not is_late:
         return Wait(instance, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail=back.reason), SOON_S)
     if instance.held:
-        return _protected(instance, "its local storage was taken from it")
+        return _protected(instance, "its disks were taken from it")
     host.hypervisor.power_off(instance.name)
     return goes_on
 
 
 def _under_way(instance: Instance, host: Machine) -> Silence | None:
-    """What may yet take its local storage from it; None: nothing. A disk that its VM was asked to let go of is there
+    """What may yet take its disks from it; None: nothing. A disk that its VM was asked to let go of is there
     until its guest answers, or starts again; who uses it by now is not asked once more.
     """
     if isinstance(aside := host.guest.put_aside(instance), Silence):
         return aside
-    if instance.apart is Apart.TAKEN and (aside or not host.hypervisor.unplug_storage(instance)):
-        return Silence(reason=aside or "its guest has yet to let go of its local storage")
+    if instance.apart is Apart.TAKEN and (aside or not host.hypervisor.unplug_disks(instance)):
+        return Silence(reason=aside or "its guest has yet to let go of its disks")
     return None
 
 
 def _given_back(instance: Instance, host: Machine) -> str | Silence:
-    """ "": its VM has its local storage and its guest has mounted it, or there is none; else why not."""
-    if not instance.role.local_storage:
+    """ "": its VM has its disks and its guest has mounted them, or there are none; else why not."""
+    if not instance.disk_serials:
         return ""
     try:
-        host.hypervisor.plug_storage(instance)
+        host.hypervisor.plug_disks(instance)
     except Permanent as error:
         return str(error)
     return host.guest.take_back(instance)
@@ -246,6 +246,7 @@ def _kept(instance: Instance, host: Machine, layer: Digested, memory: Digested |
         boot_id=instance.boot_id,
         template=roads.built_from(instance.role),
         place=roads.place_of(instance),
+        attached=roads.attached_to(instance),
         fit=host.hypervisor.fit(),
         layer=layer,
         memory=memory,
@@ -270,7 +271,7 @@ def _without(instance: Instance, host: Machine, why: str) -> Outcome:
 
 def restore(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     """restoring: an empty overlay on the checkpoint's layer, the memory, the time of day, randomness of its own, and
-    its local storage; or a boot, where there is no memory.
+    its disks; or a boot, where there is no memory.
     """
     checkpoint, domain = instance.checkpoint, host.hypervisor.look(instance.name)
     if checkpoint is None:
@@ -297,8 +298,8 @@ def restore(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     whole = awake or _given_back(instance, host)
     if isinstance(whole, Silence):
         return Wait(instance, Cause(Kind.RESTORED, detail=whole.reason), SOON_S)
-    if whole:  # Its services run, and may have written to storage that it has.
-        written = host.guest.write_out(instance) if instance.role.local_storage else ""
+    if whole:  # Its services run, and may have written to disks that it has.
+        written = host.guest.write_out(instance) if instance.disk_serials else ""
         if isinstance(written, Silence):
             return Wait(instance, Cause(Kind.RESTORED, detail=written.reason), SOON_S)
         return _boots(instance, host, whole)

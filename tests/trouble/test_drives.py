@@ -11,20 +11,13 @@ import pytest
 
 from orchestrator.control import records
 from orchestrator.control.attaching import GUEST_ASKED_S, Attaching
-from orchestrator.control.drives import Drives
-from orchestrator.drivers.fake import FakeDrives
 from orchestrator.errors import Conflict, InvalidInput, NotFound
-from orchestrator.model import Instance, InstanceName, Road, RoleDrive, Service, Silence, Verb
+from orchestrator.model import Instance, InstanceName, RoleDrive, Service, Silence, Verb
+from tests.trouble.warm_lives import drives_of
 from tests.world.fabric import Died, Fabric, Trouble, die, hang_up, web_role
 
 DB = web_role(name="db", instances=2, drives=(RoleDrive(name="data", drive="db-{index}", mount="/data"),))
 ONE = InstanceName("db-0.shop")
-
-
-def drives_of(fabric: Fabric) -> Drives:
-    """As a daemon has them that has just been started."""
-    enlarge = fabric.host.machine.hypervisor.enlarge
-    return Drives(fabric.present, FakeDrives(fabric.world), fabric.world, fabric.control.custody, enlarge)
 
 
 def begun(trouble: Trouble | None = None) -> Fabric:
@@ -367,7 +360,6 @@ def test_file_and_hand_do_not_take_from_each_other() -> None:
     more = RoleDrive(name="more", drive="free")
     for role, told in (
         (web_role(name="db", instances=1, drives=(*DB.drives, more)), "attached to db-0.shop by hand"),
-        (web_role(name="db", instances=2, drives=DB.drives, reimage=Road.WARM), "has drive free by hand"),
         (web_role(name="db", drives=(RoleDrive(name="free", drive="db-{index}"),)), "has drive free by hand"),
     ):
         with pytest.raises(InvalidInput, match=told) as found:

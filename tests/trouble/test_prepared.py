@@ -8,8 +8,6 @@ from orchestrator.model import Phase, Power, Verb
 from tests.trouble.warm_lives import NAME, PREPARED
 from tests.world.fabric import Fabric
 
-ROLE = PREPARED.role
-
 
 def test_it_goes_by_the_prepared_road() -> None:
     """Two reimages, one setup, no memory: a boot each, counted as the one after its checkpoint's."""
@@ -37,7 +35,7 @@ def test_a_guest_that_does_not_shut_down_is_not_kept() -> None:
     """It serves all the same, says why, and is not asked again."""
     fabric = Fabric()
     fabric.world.faults.deaf_to_requests.add(NAME)
-    fabric.deploy(ROLE)
+    PREPARED.deployed(fabric)
     fabric.until(fabric.quiet)
     reached = fabric.instance()
     assert (reached.generation, reached.boot, reached.checkpoint, reached.strikes) == (1, 2, None, 0)
@@ -50,7 +48,7 @@ def test_a_guest_that_does_not_shut_down_is_not_kept() -> None:
 def test_a_vm_that_somebody_else_has_started_boots_once_more() -> None:
     """virsh start before our own: it boots from whatever disk it was described with, and nothing of that serves."""
     fabric = Fabric()
-    fabric.deploy(ROLE)
+    PREPARED.deployed(fabric)
     fabric.until(lambda: bool(fabric.instances()) and fabric.instance().phase is Phase.RESTORING)
     machine = fabric.world.machines[NAME]
     machine.power, machine.system_marker = Power.RUNNING, "of another disk"
@@ -64,7 +62,7 @@ def test_a_vm_that_somebody_else_has_started_boots_once_more() -> None:
 def test_a_damaged_disk_starts_no_guest() -> None:
     """It is made of the image, says so, and is kept anew."""
     fabric = Fabric()
-    fabric.deploy(ROLE)
+    PREPARED.deployed(fabric)
     fabric.until(fabric.quiet)
     fabric.world.faults.layer_damaged.add(NAME)
     fabric.act(Verb.REIMAGE, NAME)
@@ -83,7 +81,7 @@ def test_a_damaged_disk_starts_no_guest() -> None:
 def test_another_boot_of_the_host_takes_nothing_from_it() -> None:
     """What was saved of no memory depends on none."""
     fabric = Fabric()
-    fabric.deploy(ROLE)
+    PREPARED.deployed(fabric)
     fabric.until(fabric.quiet)
     fabric.world.restart_host()
     fabric.restart()

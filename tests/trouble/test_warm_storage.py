@@ -22,10 +22,10 @@ def test_storage_is_taken_before_memory_is_saved_and_given_back_after_each_resto
     last = WITH_STORAGE.lived(fabric)
     assert (last.generation, last.boot, last.from_checkpoint) == (2, 3, True)
     verbs = fabric.trouble.verbs
-    assert [verbs.count(verb) for verb in ("save", "restore", "plug_storage", "take_back")] == [1, 2, 2, 2]
-    moved = [verb for verb in verbs if verb in ("put_aside", "unplug_storage", "save")]
-    assert moved == ["put_aside", *["put_aside", "unplug_storage"] * 2, "save"]
-    assert verbs.index("take_back") > verbs.index("plug_storage") > verbs.index("restore")
+    assert [verbs.count(verb) for verb in ("save", "restore", "plug_disks", "take_back")] == [1, 2, 2, 2]
+    moved = [verb for verb in verbs if verb in ("put_aside", "unplug_disks", "save")]
+    assert moved == ["put_aside", *["put_aside", "unplug_disks"] * 2, "save"]
+    assert verbs.index("take_back") > verbs.index("plug_disks") > verbs.index("restore")
     WITH_STORAGE.gone(fabric)
 
 
@@ -112,8 +112,8 @@ def test_what_is_protected_while_its_storage_is_away_gets_it_back(fault: str) ->
     """Its VM is not ended for that, and does not serve with what it is about to lose; where that cannot be given
     back, or has yet to be let go of, it waits.
     """
-    fabric = protected_after("unplug_storage", fault)
-    fabric.until(lambda: bool(fabric.instances()) and "was taken from it" in fabric.instance().waiting)
+    fabric = protected_after("unplug_disks", fault)
+    fabric.until(lambda: bool(fabric.instances()) and "were taken from it" in fabric.instance().waiting)
     assert (fabric.instance().phase, fabric.world.machines[NAME].power) == (Phase.SAVING, Power.RUNNING)
     getattr(fabric.world.faults, fault).clear()
     serves_protected(fabric)
@@ -159,7 +159,7 @@ def test_a_guest_that_has_yet_to_put_it_aside_is_waited_for() -> None:
 @pytest.mark.parametrize("road", [Road.PREPARED, Road.COLD], ids=str)
 def test_who_is_to_be_colder_while_its_storage_is_away_gets_it_back(road: Road, protected: bool) -> None:
     """What was taken for the goal of before is given back, whatever the goal is by then."""
-    fabric = Fabric(Trouble(WITH_STORAGE.untroubled().index("unplug_storage") + 1, after=True))
+    fabric = Fabric(Trouble(WITH_STORAGE.untroubled().index("unplug_disks") + 1, after=True))
     fabric.world.faults.deaf_to_requests.add(NAME)
 
     def strike() -> None:
@@ -186,5 +186,5 @@ def test_a_role_that_has_no_storage_meets_none_of_it() -> None:
     ):
         fabric = Fabric()
         Life(role=role).lived(fabric)
-        assert {"put_aside", "unplug_storage", "plug_storage", "take_back"}.isdisjoint(fabric.trouble.verbs)
+        assert {"put_aside", "unplug_disks", "plug_disks", "take_back"}.isdisjoint(fabric.trouble.verbs)
         WITH_STORAGE.gone(fabric)

@@ -90,7 +90,7 @@ def test_the_vm_is_paused_at_every_call(life: Life, by: PausedBy) -> None:
                 fabric.world.pause(NAME, by)
 
         fabric.trouble.strike = pause
-        fabric.deploy(life.role)
+        life.deployed(fabric)
         fabric.until(lambda fabric=fabric, at=at: fabric.trouble.calls >= at or fabric.quiet())
         for _ in range(100):
             fabric.round()
@@ -108,7 +108,7 @@ def test_a_removal_at_every_call_leaves_nothing(life: Life) -> None:
     for at in range(1, len(life.untroubled()) + 1):
         fabric = Fabric(Trouble(at, after=bool(at % 2)))
         fabric.trouble.strike = fabric.remove
-        fabric.deploy(life.role)
+        life.deployed(fabric)
         fabric.until(lambda fabric=fabric, at=at: fabric.trouble.calls >= at or fabric.quiet())
         fabric.act(Verb.REIMAGE, NAME)
         life.gone(fabric)

@@ -6,7 +6,9 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
-from orchestrator.model import Instance, InstanceName, LocalStorage, Road, Role, Service, Verb
+from orchestrator.control.drives import Drives
+from orchestrator.drivers.fake import FakeDrives
+from orchestrator.model import Instance, InstanceName, LocalStorage, Road, Role, RoleDrive, Service, Verb
 from tests.world.fabric import Fabric, Trouble, web_role
 
 ROLE = web_role(instances=1, local_storage=(), reimage=Road.WARM)
@@ -19,20 +21,28 @@ class Life:
 
     role: Role
 
+    def deployed(self, fabric: Fabric) -> None:
+        """With a drive for each that it wants."""
+        for drive in self.role.drives:
+            drives_of(fabric).create(drive.of(0), 64)
+        fabric.deploy(self.role)
+
     def begun(self, fabric: Fabric) -> None:
         """Deployed, and at rest."""
-        fabric.deploy(self.role)
+        self.deployed(fabric)
         fabric.until(fabric.quiet)
 
     def lived(self, fabric: Fabric) -> Instance:
-        """Deployed, reimaged, restarted: what was written after the checkpoint is gone, but for local storage, and
-        boots are counted on.
+        """Deployed, reimaged, restarted: what was written after the checkpoint is gone, but for its disks beside
+        that of the system, and boots are counted on.
         """
         self.begun(fabric)
         before = fabric.instance()
         fabric.world.machines[NAME].system_marker = "written"
         for storage in self.role.local_storage:
             fabric.world.storage[NAME][storage.name] = f"kept in {storage.name}"
+        for drive in self.role.drives:
+            fabric.world.drives[drive.of(0)].written = f"kept in {drive.name}"
         fabric.act(Verb.REIMAGE, NAME)
         fabric.until(fabric.quiet)
         after = fabric.instance()
@@ -43,6 +53,8 @@ class Life:
         assert fabric.instance().boot > after.boot
         for storage in self.role.local_storage:
             assert fabric.world.storage[NAME][storage.name] == f"kept in {storage.name}"
+        for drive in self.role.drives:
+            assert fabric.world.drives[drive.of(0)].written == f"kept in {drive.name}"
         return fabric.instance()
 
     def gone(self, fabric: Fabric) -> None:
@@ -66,6 +78,12 @@ class Life:
             self.gone(fabric)
 
 
+def drives_of(fabric: Fabric) -> Drives:
+    """As a daemon has them that has just been started."""
+    enlarge = fabric.host.machine.hypervisor.enlarge
+    return Drives(fabric.present, FakeDrives(fabric.world), fabric.world, fabric.control.custody, enlarge)
+
+
 @functools.cache
 def _untroubled(life: Life) -> tuple[str, ...]:
     fabric = Fabric()
@@ -76,5 +94,7 @@ def _untroubled(life: Life) -> tuple[str, ...]:
 STORAGE = (LocalStorage(name="cache", size_mib=64), LocalStorage(name="jobs", size_mib=64))
 WARM = Life(role=ROLE)
 WITH_STORAGE = Life(role=dataclasses.replace(ROLE, local_storage=STORAGE))
-PREPARED = Life(role=dataclasses.replace(ROLE, local_storage=STORAGE[:1], reimage=Road.PREPARED))
-LIVES = {"warm": WARM, "warm-with-storage": WITH_STORAGE, "prepared": PREPARED}
+DRIVES = (RoleDrive(name="data", drive="orders-{index}", mount="/data"), RoleDrive(name="more", drive="more"))
+WITH_DRIVES = Life(role=dataclasses.replace(ROLE, drives=DRIVES))
+PREPARED = Life(role=dataclasses.replace(ROLE, local_storage=STORAGE[:1], drives=DRIVES[:1], reimage=Road.PREPARED))
+LIVES = {"warm": WARM, "with-storage": WITH_STORAGE, "with-drives": WITH_DRIVES, "prepared": PREPARED}

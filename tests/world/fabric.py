@@ -77,8 +77,8 @@ EFFECTS = frozenset(
         "unplug",
         "take_up",
         "let_go",
-        "plug_storage",
-        "unplug_storage",
+        "plug_disks",
+        "unplug_disks",
         "put_aside",
         "take_back",
     }

@@ -56,7 +56,7 @@ class Faults:
     keeps_drives: set[InstanceName] = dataclasses.field(default_factory=set)  # whose guest does not let go of one
     busy_drives: set[str] = dataclasses.field(default_factory=set)  # that a program of their guest uses
     uses_storage: set[InstanceName] = dataclasses.field(default_factory=set)  # a program of whose guest does, always
-    slow_to_put_aside: set[InstanceName] = dataclasses.field(default_factory=set)  # its local storage
+    slow_to_put_aside: set[InstanceName] = dataclasses.field(default_factory=set)  # its disks
     storage_unmountable: set[InstanceName] = dataclasses.field(default_factory=set)  # once it is taken from a guest
     unfit: set[InstanceName] = dataclasses.field(default_factory=set)  # whose kernel does not notice it
     clockless: set[InstanceName] = dataclasses.field(default_factory=set)  # whose agent does not set the clock

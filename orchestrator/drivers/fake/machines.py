@@ -83,9 +83,9 @@ class FakeHypervisor(FakePlugging):
                 if instance.name in world.empty:  # Its disk is another than it had.
                     machine.setup_boot_id, machine.system_marker = world.set_up.get(instance.name, ""), ""
                 world.empty.discard(instance.name)
-                machine.storage, machine.ejects_storage = world.own_storage(instance), False
+                machine.storage, machine.ejects_disks = world.own_storage(instance), False
                 machine.drives = world.taken_drives(instance)
-                machine.mounted = {one.drive for one in instance.goal.attached if one.mounted}
+                machine.bare = {one.drive for one in instance.goal.attached if not one.mounted}
                 machine.start_boot(world.time_s)
             elif machine.paused_by is PausedBy.DISK and not world.faults.disk_is_full:
                 world.resume(instance.name)
@@ -120,9 +120,9 @@ class FakeHypervisor(FakePlugging):
                 return
             assert name not in world.seats_taken, f"{name} is saved, which ends it, while it is in the pool"
             assert not machine.disc, f"{name}: its memory knows of a disc that will not be there"
-            if machine.storage:
-                raise Busy(f"{name}: its guest has not let go of its local storage")
-            assert not machine.misses_storage, f"{name}: its memory has yet to take note that its storage has gone"
+            if machine.storage or machine.drives:
+                raise Busy(f"{name}: its guest has not let go of its disks")
+            assert not machine.misses_disks, f"{name}: its memory has yet to take note that its disks have gone"
             if name in world.faults.not_saved:
                 world.memories[name] = _memory_of(machine, HALF, world.time_s)
                 raise Transient(f"{name}: its QEMU does not give its memory away")

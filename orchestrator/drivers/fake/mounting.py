@@ -40,13 +40,13 @@ class FakeMounting:
         if (silence := self._silence(instance)) is not None:
             return silence
         machine = self._world.machines[instance.name]
-        if machine.storage_mounted and instance.name in self._world.faults.uses_storage:
+        has = machine.storage_mounted | machine.mounted
+        if has and instance.name in self._world.faults.uses_storage:
             return "/local/cache is busy; by: app (77)"
-        if machine.storage_mounted and instance.name in self._world.faults.slow_to_put_aside:
+        if has and instance.name in self._world.faults.slow_to_put_aside:
             machine.puts_aside_at_s = machine.puts_aside_at_s or self._world.time_s + PUTS_ASIDE_S
             return Silence(reason="it is being asked")
-        machine.storage_mounted.clear()
-        machine.misses_storage = False
+        machine.put_aside()
         return ""
 
     def take_back(self, instance: Instance) -> str | Silence:
@@ -54,9 +54,12 @@ class FakeMounting:
         if (silence := self._silence(instance)) is not None:
             return silence
         machine = self._world.machines[instance.name]
-        if machine.storage_mounted != machine.storage and instance.name in self._world.faults.storage_unmountable:
+        to_mount = machine.drives.keys() - machine.bare
+        all_mounted = (machine.storage_mounted, machine.mounted) == (machine.storage, to_mount)
+        if not all_mounted and instance.name in self._world.faults.storage_unmountable:
             return "what is in it cannot be mounted"
-        if {one.name for one in instance.role.local_storage} - machine.storage:
+        own = {one.name for one in instance.role.local_storage}
+        if own - machine.storage or set(instance.drives_now) - machine.drives.keys():
             return "it sees no such disk"
-        machine.storage_mounted = set(machine.storage)
+        machine.storage_mounted, machine.mounted = set(machine.storage), set(to_mount)
         return ""

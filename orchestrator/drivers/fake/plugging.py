@@ -42,6 +42,7 @@ class FakePlugging:
         if instance.name in self._world.faults.takes_no_drive:
             raise Permanent(f"{instance.name}: no slot is free", hint="it has it when its VM starts next")
         machine.drives.update(self._world.open_drives(instance, {attached.drive}))
+        machine.bare |= set() if attached.mounted else {attached.drive}
 
     def unplug(self, name: InstanceName, drive: str) -> bool:
         """See ports.Hypervisor."""
@@ -57,28 +58,32 @@ class FakePlugging:
         del machine.drives[drive]
         return True
 
-    def plug_storage(self, instance: Instance) -> None:
+    def plug_disks(self, instance: Instance) -> None:
         """See ports.Hypervisor."""
         self._away(instance.name)
         self._answers(instance.name)
         machine = self._world.machines.get(instance.name)
         if machine is None or machine.power is Power.OFF:
             return
-        if (own := self._world.own_storage(instance)) != machine.storage:
-            if instance.name in self._world.faults.takes_no_drive:
-                raise Permanent(f"{instance.name}: no slot is free", hint="it has it when its VM starts next")
-            machine.storage = own
+        own, lacks = self._world.own_storage(instance), set(instance.drives_now) - machine.drives.keys()
+        if own == machine.storage and not lacks:
+            return
+        if instance.name in self._world.faults.takes_no_drive:
+            raise Permanent(f"{instance.name}: no slot is free", hint="it has it when its VM starts next")
+        machine.storage = own
+        machine.drives.update(self._world.open_drives(instance, lacks))
+        machine.bare = {one.drive for one in instance.goal.attached if not one.mounted}
 
-    def unplug_storage(self, instance: Instance) -> bool:
+    def unplug_disks(self, instance: Instance) -> bool:
         """See ports.Hypervisor."""
         self._away(instance.name)
         self._answers(instance.name)
         machine = self._world.machines.get(instance.name)
-        if machine is None or machine.power is Power.OFF or not machine.storage:
+        if machine is None or machine.power is Power.OFF or not (machine.storage or machine.drives):
             return True
-        assert not machine.storage_mounted, f"{instance.name}: its storage is torn out of its guest"
+        assert not machine.storage_mounted | machine.mounted, f"{instance.name}: a disk is torn out of its guest"
         if instance.name in self._world.faults.keeps_drives:
-            machine.ejects_storage = True
+            machine.ejects_disks = True
         else:
-            machine.storage, machine.misses_storage = set(), True
+            machine.lose_disks()
         return False

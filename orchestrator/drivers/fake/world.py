@@ -57,12 +57,15 @@ class FakeMachine:
     has_port: bool = False
     stopped: bool = False  # its QEMU: it lives, does nothing and answers nobody
     drives: dict[str, int] = dataclasses.field(default_factory=dict)  # what it runs with, and how large it sees it
-    mounted: set[str] = dataclasses.field(default_factory=set)  # those of them that were attached to it and mounted
+    mounted: set[str] = dataclasses.field(default_factory=set)  # those of them that its guest has mounted
+    bare: set[str] = dataclasses.field(default_factory=set)  # those that it never mounts
     storage: set[str] = dataclasses.field(default_factory=set)  # local storage that it runs with
     storage_mounted: set[str] = dataclasses.field(default_factory=set)
-    misses_storage: bool = False  # it was taken from its guest, which has yet to take note of that
-    puts_aside_at_s: float | None = None  # when its guest, which was asked to, has unmounted it
-    ejects_storage: bool = False  # its VM was asked to let go of it, its guest has not answered, and it still has it
+    misses_disks: bool = False  # they were taken from its guest, which has yet to take note of that
+    puts_aside_at_s: float | None = None  # when its guest, which was asked to, has unmounted them
+    ejects_disks: bool = (
+        False  # its VM was asked to let go of them, its guest has not answered, and it still has them
+    )
     limits: Limits = dataclasses.field(default_factory=Limits)
     clock_off_s: float = 0.0  # how far behind its clock is: of one that was restored, until it is told the time
     system_marker: str = ""  # what a test wrote to the system disk
@@ -78,11 +81,22 @@ class FakeMachine:
         self.boots += 1
         self.booted_at_s = now_s
         self.boot_id = str(uuid.uuid5(uuid.UUID(self.uuid), f"boot {self.boots} at {now_s}"))
-        self.written, self.misses_storage, self.puts_aside_at_s = False, False, None
-        if self.ejects_storage:  # QEMU does what is under way as the machine is reset.
-            self.storage, self.ejects_storage = set(), False
-        self.storage_mounted = set(self.storage)
+        self.written, self.misses_disks, self.puts_aside_at_s = False, False, None
+        if self.ejects_disks:  # QEMU does what is under way as the machine is reset.
+            self.storage, self.drives, self.ejects_disks = set(), {}, False
+        self.storage_mounted, self.mounted = set(self.storage), self.drives.keys() - self.bare
         self.going_down_at_s, self.hung, self.clock_off_s = None, False, 0.0
+
+    def put_aside(self) -> None:
+        """Its guest unmounts what it has, and knows of what it has no more."""
+        self.storage_mounted.clear()
+        self.mounted.clear()
+        self.misses_disks = False
+
+    def lose_disks(self) -> None:
+        """Its guest lets go of them."""
+        assert not self.storage_mounted | self.mounted, f"{self.instance.name}: a disk is torn out of its guest"
+        self.storage, self.drives, self.misses_disks, self.ejects_disks = set(), {}, True, False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -194,11 +208,10 @@ class World:
                     machine.going_down_at_s = None
             return
         if machine.puts_aside_at_s is not None and self.time_s >= machine.puts_aside_at_s:
-            machine.storage_mounted.clear()
-            machine.puts_aside_at_s, machine.misses_storage = None, False
-        if machine.ejects_storage and name not in self.faults.keeps_drives:
-            assert not machine.storage_mounted, f"{name}: its storage is torn out of its guest"
-            machine.storage, machine.misses_storage, machine.ejects_storage = set(), True, False
+            machine.puts_aside_at_s = None
+            machine.put_aside()
+        if machine.ejects_disks and name not in self.faults.keeps_drives:
+            machine.lose_disks()
         up_s = self.time_s - machine.booted_at_s
         if up_s >= self.faults.restarts_after_s.get(name, up_s + 1):
             machine.resets += 1
@@ -338,6 +351,8 @@ class World:
                 assert machine.setup_boot_id or alone, f"{name} is in the pool before its setup"
                 away = {one.name for one in machine.instance.role.local_storage} - machine.storage_mounted
                 assert not away, f"{name} is in the pool without its local storage {away}"
+                lacks = {one.of(machine.instance.index) for one in machine.instance.role.drives} - machine.mounted
+                assert not lacks, f"{name} is in the pool without its drives {lacks}"
                 assert not machine.clock_off_s, f"{name} is in the pool and does not know what time it is"
         for name in self.doors:
             machine = self.machines.get(name)

@@ -166,11 +166,11 @@ class LibvirtGuest:
 
     def put_aside(self, instance: Instance) -> str | Silence:
         """See ports.Guest."""
-        return self._disks(instance, instance.storage_serials, "step_aside")
+        return self._disks(instance, instance.disk_serials, "step_aside")
 
     def take_back(self, instance: Instance) -> str | Silence:
         """See ports.Guest."""
-        return self._disks(instance, instance.storage_serials, "take_up")
+        return self._disks(instance, instance.disk_serials, "take_up")
 
     def _disks(self, instance: Instance, serials: Sequence[str], verb: drive_disks.Verb) -> str | Silence:
         try:

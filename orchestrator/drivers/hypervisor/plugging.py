@@ -58,13 +58,16 @@ class Plugging:
             if found is not None:
                 self._give(found, instance, self._layout.drive(attached.drive), attached.serial, what)
 
-    def plug_storage(self, instance: Instance) -> None:
-        """See ports.Hypervisor. In the order of the role's, so that each has the target that it is started with."""
-        with self._running(instance.name, "give it its local storage") as found:
-            for serial, one in zip(instance.storage_serials, instance.role.local_storage, strict=True):
+    def plug_disks(self, instance: Instance) -> None:
+        """See ports.Hypervisor. In their order, so that each has the target that it is started with."""
+        with self._running(instance.name, "give it its disks") as found:
+            for serial, path in zip(instance.disk_serials, self._paths(instance), strict=True):
                 if found is not None:
-                    path = self._layout.local_storage(instance.name, one.name)
-                    self._give(found, instance, path, serial, f"local storage {one.name}")
+                    self._give(found, instance, path, serial, f"its disk {serial}")
+
+    def _paths(self, instance: Instance) -> tuple[Path, ...]:
+        """Of its disks beside that of the system."""
+        return (*self._layout.disks(instance).values(), *self._layout.bare_disks(instance).values())
 
     def _give(self, found: libvirt.virDomain, instance: Instance, path: Path, serial: str, what: str) -> None:
         """Once. Raises Permanent where the VM does not take it, and what is of the moment as such."""
@@ -88,13 +91,12 @@ class Plugging:
             had = found is not None and self._take(found, path)
             return found is None or not had or not domain_devices.disk_of(found.XMLDesc(0), str(path))
 
-    def unplug_storage(self, instance: Instance) -> bool:
+    def unplug_disks(self, instance: Instance) -> bool:
         """See ports.Hypervisor."""
-        with self._running(instance.name, "take its local storage from it") as found:
+        with self._running(instance.name, "take its disks from it") as found:
             if found is None:
                 return True
-            paths = [self._layout.local_storage(instance.name, one.name) for one in instance.role.local_storage]
-            return sum(self._take(found, path) for path in paths) == 0
+            return sum(self._take(found, path) for path in self._paths(instance)) == 0
 
     def _take(self, found: libvirt.virDomain, path: Path) -> bool:
         """Whether it had it; it is asked to let go of it then."""

@@ -85,10 +85,10 @@ class GuestContract:
         assert said(stage, lambda: stage.guest.take_back(instance)) == ""
         for _ in range(2):
             assert said(stage, lambda: stage.guest.put_aside(instance)) == ""
-            stage.until(lambda: stage.hypervisor.unplug_storage(instance))
+            stage.until(lambda: stage.hypervisor.unplug_disks(instance))
         assert said(stage, lambda: stage.guest.take_back(instance)) == "it sees no such disk"
         for _ in range(2):
-            stage.hypervisor.plug_storage(instance)
+            stage.hypervisor.plug_disks(instance)
             assert said(stage, lambda: stage.guest.take_back(instance)) == ""
         assert stage.guest.identity(instance) == setup
 

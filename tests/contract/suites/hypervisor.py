@@ -103,19 +103,19 @@ class HypervisorContract:
         and from who is off or absent nothing is taken.
         """
         absent, instance = (with_storage(make_instance(stage, index)) for index in (1, 0))
-        stage.hypervisor.plug_storage(absent)
-        assert stage.hypervisor.unplug_storage(absent)
+        stage.hypervisor.plug_disks(absent)
+        assert stage.hypervisor.unplug_disks(absent)
         stage.lay(instance, disc=False)
         stage.hypervisor.start(instance)
         seen = look(stage, instance)
-        stage.hypervisor.plug_storage(instance)
+        stage.hypervisor.plug_disks(instance)
         stage.disks.prepare_checkpoint(instance, memory=True)
         with pytest.raises(Busy):
             stage.hypervisor.save(instance)
         assert look(stage, instance) == seen
         stage.hypervisor.power_off(instance.name)
-        stage.hypervisor.plug_storage(instance)
-        assert stage.hypervisor.unplug_storage(instance)
+        stage.hypervisor.plug_disks(instance)
+        assert stage.hypervisor.unplug_disks(instance)
         assert look(stage, instance).power is Power.OFF
 
     def test_start_without_disc(self, stage: Stage) -> None:

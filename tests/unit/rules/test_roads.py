@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.model import (
+    Attachment,
     Checkpoint,
     Checkpoints,
     Digested,
@@ -22,7 +23,6 @@ from orchestrator.model import (
     Ready,
     Road,
     Role,
-    RoleDrive,
     RoleNetwork,
 )
 from orchestrator.rules import roads
@@ -85,7 +85,7 @@ def test_nothing_against_it_is_the_warm_road() -> None:
         (lambda one: wished(one, storage=2), "rebuild"),
         (lambda one: wished(one, cold=2), "asked for"),
         (lambda one: of_role(one, replace(ROLE, checkpoint=Checkpoints(max_age_s=999.0))), "too old"),
-        (lambda one: of_role(one, replace(ROLE, drives=(RoleDrive(name="d", drive="db"),))), "it has drives"),
+        (lambda one: wished(one, attached=(Attachment(name="d", drive="db"),)), "came or went by hand"),
         (lambda one: of_role(one, replace(ROLE, network=RoleNetwork(bridge="br0"))), "by its bridge"),
         (lambda one: of_role(one, replace(ROLE, os=Os.WINDOWS)), "only Linux"),
         (lambda one: of_role(one, replace(ROLE, keep_failed_disk=True)), "evidence.disk"),

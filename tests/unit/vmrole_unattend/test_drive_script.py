@@ -5,6 +5,7 @@ directory.
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ def guest(tmp_path: Path) -> Path:
     (tmp_path / "proc/swaps").touch()
     (tmp_path / "bin/umount").write_text(UMOUNT.format(root=tmp_path))
     (tmp_path / "bin/umount").chmod(0o755)
+    tool(tmp_path, "blockdev")
     mounted(tmp_path, ("252:1", "/", "/dev/vda1"), ("0:5", "/proc", "proc"))
     return tmp_path
 
@@ -49,7 +51,7 @@ def let_go(guest: Path, before: str = "", *, verb: str = "let_go", serials: str 
     """How the script ends, and what it says; it is run behind these lines."""
     script = guest_script("drive.sh").replace("PATH=/usr/local/sbin", f"PATH={guest}/bin:/usr/local/sbin")
     script = script.replace("place=/local/", f"place={guest}/local/")
-    for place in ("/proc/", "/sys/block/", "/etc/fstab", "/run/systemd/"):
+    for place in ("/proc/", "/sys/", "/etc/fstab", "/run/systemd/"):
         script = script.replace(place, f"{guest}{place}")
     script = script.replace("open_wait_s=3", "open_wait_s=0")
     argv = ["/bin/sh", "-c", f"{before}verb={verb} serials='{serials}'\n{script}"]
@@ -186,6 +188,72 @@ def test_a_loop_device_over_it_keeps_it(guest: Path, backing: str, verb: str) ->
     assert let_go(guest, verb=verb, serials="ls-jobs") == (1, "loop0 lies on it")
     loop.write_text("/dev/vdcx\n")
     assert let_go(guest, verb=verb, serials="ls-jobs") == (0, "")
+
+
+def bcache(guest: Path) -> None:
+    """Has a partition behind a cache."""
+    (guest / "sys/block/vdc/vdc1/bcache").mkdir(parents=True)
+
+
+def btrfs(guest: Path, *disks: str) -> None:
+    """Of these disks; which of them it is mounted by does not tell of the others."""
+    for disk in disks:
+        (guest / "sys/fs/btrfs/some-uuid/devices" / disk).mkdir(parents=True)
+
+
+def target(guest: Path, path: str) -> None:
+    """LIO, with the disk by whatever name its user gave it."""
+    core = guest / "sys/kernel/config/target/core/iblock_0/shared"
+    core.mkdir(parents=True, exist_ok=True)
+    (core / "udev_path").write_text(f"{path}\n")
+
+
+def pool(guest: Path, path: str) -> None:
+    """ZFS, as its tool tells."""
+    tool(guest, "zpool", f'[ "$*" = "status -LP" ] && echo "  state: ONLINE"; echo "    {path}  ONLINE  0  0"')
+
+
+@pytest.mark.parametrize("verb", ["step_aside", "let_go"])
+@pytest.mark.parametrize(
+    ("has", "said"),
+    [
+        (bcache, "bcache has it"),
+        (lambda guest: btrfs(guest, "vdb", "vdc"), "a Btrfs of several disks has it"),
+        (lambda guest: btrfs(guest, "vdd", "vdc1"), "a Btrfs of several disks has it"),
+        (lambda guest: target(guest, "/dev/vdc1"), "a target for others has it"),
+        (lambda guest: pool(guest, "/dev/vdc"), "a pool of ZFS has it"),
+        (lambda guest: pool(guest, "/dev/vdc1"), "a pool of ZFS has it"),
+    ],
+)
+def test_what_no_link_of_the_kernel_tells_of_keeps_it(
+    guest: Path, has: Callable[[Path], None], said: str, verb: str
+) -> None:
+    """Nothing is unmounted for it."""
+    two_disks(guest)
+    has(guest)
+    ended, told = let_go(guest, verb=verb, serials="ls-cache ls-jobs" if verb == "step_aside" else "ls-jobs")
+    assert (ended, told.startswith(said)) == (1, True), told
+    assert not (guest / "unmounted").exists()
+
+
+def test_what_has_another_disk_keeps_none(guest: Path) -> None:
+    """A Btrfs of this disk alone goes as it is unmounted."""
+    two_disks(guest)
+    btrfs(guest, "vdc")
+    target(guest, "/dev/vdd")
+    pool(guest, "/dev/vdcx")
+    assert let_go(guest, verb="step_aside", serials="ls-cache ls-jobs") == (0, "")
+
+
+@pytest.mark.parametrize("verb", ["step_aside", "let_go"])
+def test_what_the_kernel_says_is_busy_stays(guest: Path, verb: str) -> None:
+    """Whoever it is that has it to himself; a kernel that cannot look at partitions says nothing of that."""
+    (guest / "sys/block/vdb/serial").write_text("ls-archive")
+    asked = tool(guest, "blockdev", "echo 'blockdev: ioctl error on BLKRRPART: Device or resource busy' >&2; exit 1")
+    assert let_go(guest, verb=verb, serials="ls-archive") == (1, "/dev/vdb is in use by the kernel")
+    assert asked.read_text() == "--rereadpt /dev/vdb\n"
+    tool(guest, "blockdev", "echo 'blockdev: ioctl error on BLKRRPART: Invalid argument' >&2; exit 1")
+    assert let_go(guest, verb=verb, serials="ls-archive") == (0, "")
 
 
 @pytest.mark.parametrize("by", ["open", "swap", "holder", "loop"])

@@ -70,9 +70,42 @@ look() {
         file=
         [ -r "$each" ] && read -r file <"$each"
         each=${each%/loop/*}
-        case $file in "/dev/$device" | "/dev/$device"[0-9]* | "/dev/$device"p[0-9]*) fail "${each##*/} lies on it" ;; esac
+        ! is_it "$file" || fail "${each##*/} lies on it"
     done
+    look_deeper
     is_shut
+}
+
+# is_it PATH: whether that is the disk or a partition of it.
+is_it() { case $1 in "/dev/$device" | "/dev/$device"[0-9]* | "/dev/$device"p[0-9]*) ;; *) return 1 ;; esac }
+
+# What has a disk without being its holder: what a mount does not tell, nor any link below the disk.
+look_deeper() {
+    for each in /sys/block/"$device"/bcache /sys/block/"$device"/"$device"*/bcache; do
+        [ ! -e "$each" ] || fail "bcache has it"
+    done
+    for each in /sys/fs/btrfs/*/devices/"$device" /sys/fs/btrfs/*/devices/"$device"[0-9]*; do
+        [ -e "$each" ] || continue
+        set -- "${each%/*}"/*
+        [ $# -eq 1 ] || fail "a Btrfs of several disks has it"
+    done
+    for each in /sys/kernel/config/target/core/*/*/udev_path; do # LIO
+        file=
+        [ -r "$each" ] && read -r file <"$each"
+        ! is_it "$(readlink -f "$file" 2>/dev/null)" || fail "a target for others has it: ${each%/*}"
+    done
+    command -v zpool >/dev/null 2>&1 || return 0
+    for each in $(zpool status -LP 2>/dev/null); do
+        ! is_it "$each" || fail "a pool of ZFS has it"
+    done
+}
+
+# Nobody in the kernel has it to himself: a newer one looks at no partitions of what somebody has, whoever that is.
+is_free() {
+    command -v blockdev >/dev/null 2>&1 || return 0
+    case $(LC_ALL=C blockdev --rereadpt "/dev/$device" 2>&1) in
+        *[Bb]usy*) fail "/dev/$device is in use by the kernel" ;;
+    esac
 }
 
 # No program has it open. udev looks at what has just been unmounted, so it is waited for.
@@ -99,6 +132,7 @@ leave() {
         fail "/dev/$device is mounted elsewhere; by: $name (${each##*/})"
     fi
     is_shut
+    is_free
 }
 
 let_go() {
@@ -163,6 +197,7 @@ take_up() {
         sleep 1
         waited_s=$((waited_s + 1))
     done
+    case $serial in ls-*) ;; *) return 0 ;; esac # Nobody mounts it but who runs the guest.
     ! grep -q "^/dev/$device $place " /proc/mounts || return 0
     dd if="/dev/$device" of=/dev/null bs=65536 count=16 2>/dev/null || fail "/dev/$device cannot be read"
     if is_blank; then
