@@ -51,6 +51,11 @@ test-windows: provision ## the Windows recipe on real media: WINDOWS_ISO=… VIR
 bench: provision micro ## the numbers, each against a floor measured in the same run: build/bench.json
 	$(LAB) -- $(PYTHON) -m tests.bench
 
+.PHONY: bench-peers
+bench-peers: provision images ## a machine's reset by other tools and by vmrole, in turns: build/bench-peers.json; an hour without KVM
+	@vagrant/provision.sh peers
+	$(LAB) -- $(PYTHON) -m tests.bench.peers
+
 .PHONY: images
 images: micro ## the base images under build/images, where they are not there or older than their recipe
 	$(SUDO) $(PYTHON) -m vmrole_images ensure debian build/images

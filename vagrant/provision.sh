@@ -5,7 +5,8 @@
 #   vagrant/provision.sh develop   and what the tests and the demo need (the default)
 #   vagrant/provision.sh package   what builds the Debian package, and nothing else
 #   vagrant/provision.sh vagrant   Vagrant with its provider for libvirt, where the distribution has them, and nothing else
-#   vagrant/provision.sh list runtime|recipes|build|develop|package|vagrant   names of packages, one a line; installs nothing
+#   vagrant/provision.sh peers     the tools that `make bench-peers` measures beside vmrole, and nothing else
+#   vagrant/provision.sh list runtime|recipes|build|develop|package|vagrant|peers   names of packages, one a line; installs nothing
 #
 # It says what it does, installs only what is missing, and may be run again at any time: with nothing to do it takes
 # well under a second. It starts no service and needs no systemd. The Makefile and the Vagrant lab call it.
@@ -13,6 +14,7 @@ set -euo pipefail
 
 cd "$(dirname "$0")/.."
 readonly VENV=.venv BUILD_LOCK=requirements-build.lock
+readonly KCLI=build/peers/kcli KCLI_LOCK=tests/bench/peers/kcli.lock
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 
 say() { printf 'provision: %s\n' "$*"; }
@@ -90,6 +92,16 @@ vagrant_packages() {
 vagrant: the lab of virtual hosts
 vagrant-libvirt: its provider for libvirt
 curl: asks the lab's services from outside
+END
+}
+
+peers_packages() {
+  cat <<'END'
+virtinst: a peer in the comparison: virt-install
+vagrant: a peer in the comparison
+vagrant-libvirt: its provider for libvirt
+ganeti: a peer in the comparison; none of its daemons is started here
+genisoimage: writes the guests' answers, and kcli's
 END
 }
 
@@ -210,12 +222,35 @@ virtual_environment() {
   printf '%s\n' "$stamp" >"$VENV/provisioned"
 }
 
+# kcli comes from PyPI alone, and into an environment of its own: it brings another libvirt-python.
+kcli() {
+  local stamp
+  stamp=$(python3 --version; pwd; sha256sum "$KCLI_LOCK")
+  if [ -x "$KCLI/bin/kcli" ] && [ "$stamp" = "$(cat "$KCLI/provisioned" 2>/dev/null)" ]; then
+    say "kcli in $KCLI: up to date with $KCLI_LOCK"
+    return
+  fi
+  say "installing kcli into $KCLI from $KCLI_LOCK, every package by its hash"
+  python3 -m venv --clear "$KCLI"
+  "$KCLI/bin/python" -m pip --disable-pip-version-check --quiet install --require-hashes --requirement "$KCLI_LOCK"
+  printf '%s\n' "$stamp" >"$KCLI/provisioned"
+}
+
+# What is not to be had here is told, and the others are measured without it.
+peers() {
+  local package
+  while IFS= read -r package; do
+    (apt_install "$package") || say "not to be had here: ${package%%:*}; it will be missing in the table"
+  done < <(peers_packages)
+  (kcli) || say "not to be had here: kcli; it will be missing in the table"
+}
+
 main() {
   local lock=requirements-dev.lock
   if [ "${1:-}" = list ]; then
     case ${2:-} in
-      runtime | recipes | build | develop | package | vagrant) "${2/recipes/recipe}_packages" | cut -d: -f1 ;;
-      *) die "say which: runtime, recipes, build, develop, package or vagrant" ;;
+      runtime | recipes | build | develop | package | vagrant | peers) "${2/recipes/recipe}_packages" | cut -d: -f1 ;;
+      *) die "say which: runtime, recipes, build, develop, package, vagrant or peers" ;;
     esac
     return
   fi
@@ -238,7 +273,11 @@ $(build_packages; package_packages)"
       apt_install "$(vagrant_packages)"
       return
       ;;
-    *) die "say 'host', 'develop', 'package' or 'vagrant'" ;;
+    peers)
+      peers
+      return
+      ;;
+    *) die "say 'host', 'develop', 'package', 'vagrant' or 'peers'" ;;
   esac
   apparmor_rule
   virtual_environment "$lock"

@@ -45,7 +45,7 @@ def faults(row: Row) -> list[str]:
 def exists(place: str, name: str) -> bool:
     """Whether there is such a test, or for `bench` such a measure."""
     if place == "bench":
-        return any(f'"{name}"' in file.read_text() for file in (TESTS / "bench").glob("*.py"))
+        return any(f'"{name}"' in file.read_text() for file in (TESTS / "bench").rglob("*.py"))
     file = TESTS / place
     return file.is_file() and re.search(rf"^ *def {name}\(", file.read_text(), re.MULTILINE) is not None
 
