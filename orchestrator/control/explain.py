@@ -66,6 +66,9 @@ def why(
     if instance.clock_off_s:
         way = "ahead of" if instance.clock_off_s > 0 else "behind"
         lines.append(f"Its clock is {abs(instance.clock_off_s):.0f} s {way} the host's: nothing is healed for that.")
+    if instance.lacks:
+        remedy = f"vmrole stop {instance.name}, then vmrole start {instance.name}"
+        lines.append(f"Its VM does not have {', '.join(instance.lacks)}, its role's: {remedy}.")
     if instance.agent_fault:
         lines.append(f"Its agent is broken since {_clock(instance.agent_fault_since_s)}: {instance.agent_fault}.")
     if patience.blameless_s(instance, now_s) >= 1:

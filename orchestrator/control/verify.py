@@ -215,10 +215,19 @@ def _domains(domains: Mapping[InstanceName, Domain], known: Mapping[InstanceName
             found.append(Finding(code="DOMAIN-GENERATION", subject=name, message=told))
         elif domain.power in instance.phase.traits.contradicts:
             found.append(Finding(code="DOMAIN-POWER", subject=name, message=f"{instance.phase}, but {domain.power}"))
+        elif lacks := _unplugged(instance, domain):
+            told = f"runs without {', '.join(lacks)} of its role; vmrole stop {name}, then vmrole start {name}"
+            found.append(Finding(code="DISK-UNPLUGGED", subject=name, message=told))
     for name, instance in known.items():
         if instance.phase.traits.has_vm and name not in domains:
             found.append(Finding(code="DOMAIN-MISSING", subject=name, message=f"{instance.phase}, but has no VM"))
     return found
+
+
+def _unplugged(instance: Instance, domain: Domain) -> tuple[str, ...]:
+    """What its VM has not; while it is kept or restored its disks are away on purpose."""
+    away = domain.power is not Power.RUNNING or instance.phase.traits.saves
+    return () if away else instance.lacking(domain.disks)
 
 
 def _disks(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:

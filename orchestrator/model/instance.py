@@ -90,6 +90,7 @@ class Instance:
     waits_for: Cause | None = None  # what this phase waits for; None: nothing is known that it waits for
     units: tuple[Unit, ...] = ()  # services of the guest that have not started in this boot, as told last
     clock_off_s: float = 0.0  # by how much its guest's clock goes wrong, seconds; 0: it does not, as far as is known
+    lacks: tuple[str, ...] = ()  # serial numbers of disks of its role that its VM does not have, though it serves
     word: Word | None = None  # what its guest has said last of itself, in whatever boot of this generation
     parting: Parting | None = None  # that its guest wants to be told of its end, in whatever boot of this generation
     farewell: Farewell = Farewell.NONE  # whether it may yet be waited for in this phase, before it is shut down
@@ -192,6 +193,10 @@ class Instance:
         """
         bare = (one.serial for one in self.goal.attached if not one.mounted)
         return (*(f"{MOUNTED}{name}" for name in self.disks), *bare)
+
+    def lacking(self, has: frozenset[str]) -> tuple[str, ...]:
+        """Which disks of its role a VM of these has not. What it has by hand may come with its next start."""
+        return tuple(serial for name in self.disks_of_role if (serial := f"{MOUNTED}{name}") not in has)
 
     @property
     def drives_now(self) -> tuple[str, ...]:

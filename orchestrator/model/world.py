@@ -47,6 +47,7 @@ class Domain:
     stuck: str = ""  # why the VM does not go on though it runs: its QEMU answers nobody; "" when it does
     resets: int = 0  # guest resets seen by the monitor since this process watches; a hint, never proof
     disc: str = ""  # path of the answer disc in the drive, "" when empty
+    disks: frozenset[str] = frozenset()  # serial numbers of those that it has now, that of the system apart
     claimed: bool = True  # False: a former version made it and did not say which installation it is of
 
 

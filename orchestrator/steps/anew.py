@@ -70,8 +70,8 @@ def setup_lost(seen: Instance) -> Instance:
 
 
 def agent(seen: Instance) -> Instance:
-    """Nobody asks its agent any more."""
-    return replace(seen, agent_fault="", agent_fault_since_s=0.0, agent_silent_since_s=0.0, clock_off_s=0.0)
+    """Nobody asks its agent any more, nor looks at what its VM has."""
+    return replace(seen, agent_fault="", agent_fault_since_s=0.0, agent_silent_since_s=0.0, clock_off_s=0.0, lacks=())
 
 
 def request(seen: Instance) -> Instance:

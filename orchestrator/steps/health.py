@@ -25,7 +25,15 @@ from orchestrator.ports import Machine
 from orchestrator.rules import pool, words
 from orchestrator.rules.patience import blameless_s
 from orchestrator.steps import cut_off, restarts, stuck
-from orchestrator.steps.hearing import agent_heard, clock_heard, count_resets, frozen, health_heard, identity_of
+from orchestrator.steps.hearing import (
+    agent_heard,
+    clock_heard,
+    count_resets,
+    disks_heard,
+    frozen,
+    health_heard,
+    identity_of,
+)
 from orchestrator.steps.outcomes import Done, Failed, Outcome, Wait
 from orchestrator.steps.phases import HEALTH_S, SOON_S
 
@@ -61,7 +69,8 @@ def watch_health(instance: Instance, host: Machine, seat: Seat | None) -> Outcom
         return Done(noted.instance if isinstance(noted, Wait) else noted, "the guest has restarted by itself")
     heard, note = agent_heard(instance, identity, host.clock.now_s())
     heard, clock = clock_heard(heard, host.guest.clock_off_s(heard) if isinstance(identity, Identity) else None)
-    return _told(instance, _health(heard, identity, host, seat), host.clock.now_s(), note, clock)
+    heard, disks = disks_heard(heard, domain)
+    return _told(instance, _health(heard, identity, host, seat), host.clock.now_s(), note, clock, disks)
 
 
 def _told(before: Instance, outcome: Outcome, now_s: float, *notes: str) -> Outcome:

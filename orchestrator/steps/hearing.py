@@ -115,6 +115,16 @@ def clock_heard(instance: Instance, off_s: float | None) -> tuple[Instance, str]
     return replace(instance, clock_off_s=round(off_s)), f"its clock is {abs(off_s):.0f} s {way} the host's"
 
 
+def disks_heard(instance: Instance, domain: Domain) -> tuple[Instance, str]:
+    """The record with the disks of its role that its VM does not have, and a line for the ledger when that begins or
+    ends. Nothing is healed for it: its guest has mounted what it lost, and may have yet to write to it.
+    """
+    if (lacks := instance.lacking(domain.disks)) == instance.lacks:
+        return instance, ""
+    told = f"its VM does not have {', '.join(lacks)} any more" if lacks else "its VM has all of its disks again"
+    return replace(instance, lacks=lacks), told
+
+
 def health_heard(before: Instance, seen: Instance, cause: Cause | None, now_s: float) -> tuple[Instance, str]:
     """The record after a look at its health, with a line for the ledger when an illness of which it was told begins
     or ends. The balancer has asked often enough before it says so; what else fails is told when it fails twice.

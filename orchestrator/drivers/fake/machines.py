@@ -49,6 +49,7 @@ class FakeHypervisor(FakePlugging):
             stuck="its QEMU is stopped" if machine.stopped and machine.power is Power.RUNNING else "",
             resets=machine.resets,
             disc="disc" if machine.disc else "",
+            disks=machine.serials(),
         )
 
     def start(self, instance: Instance) -> None:

@@ -42,6 +42,7 @@ class FakePlugging:
         if instance.name in self._world.faults.takes_no_drive:
             raise Permanent(f"{instance.name}: no slot is free", hint="it has it when its VM starts next")
         machine.drives.update(self._world.open_drives(instance, {attached.drive}))
+        machine.instance = instance
         machine.bare |= set() if attached.mounted else {attached.drive}
 
     def unplug(self, name: InstanceName, drive: str) -> bool:
@@ -70,7 +71,7 @@ class FakePlugging:
             return
         if instance.name in self._world.faults.takes_no_drive:
             raise Permanent(f"{instance.name}: no slot is free", hint="it has it when its VM starts next")
-        machine.storage = own
+        machine.storage, machine.instance = own, instance
         machine.drives.update(self._world.open_drives(instance, lacks))
         machine.bare = {one.drive for one in instance.goal.attached if not one.mounted}
 

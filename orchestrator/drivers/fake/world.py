@@ -26,6 +26,7 @@ from orchestrator.model import (
     Word,
 )
 from orchestrator.model.blob import Blob, BlobOwner
+from orchestrator.model.drive import BARE, MOUNTED
 
 AGENT_AFTER_S = 4.0
 SETUP_AFTER_S = 5.0
@@ -74,6 +75,8 @@ class FakeMachine:
 
     def __post_init__(self) -> None:
         self.uuid = self.instance.vm_uuid
+        if self.power is Power.RUNNING:
+            self.storage = {one.name for one in self.instance.role.local_storage}
 
     def start_boot(self, now_s: float) -> None:
         """A new boot begins."""
@@ -86,6 +89,13 @@ class FakeMachine:
             self.storage, self.drives, self.ejects_disks = set(), {}, False
         self.storage_mounted, self.mounted = set(self.storage), self.drives.keys() - self.bare
         self.going_down_at_s, self.hung, self.clock_off_s = None, False, 0.0
+
+    def serials(self) -> frozenset[str]:
+        """The serial numbers of its disks beside that of the system."""
+        of_role = {one.of(self.instance.index): f"{MOUNTED}{one.name}" for one in self.instance.role.drives}
+        by_hand = {drive: f"{BARE if drive in self.bare else MOUNTED}{drive}" for drive in self.drives}
+        known = by_hand | of_role | {one.drive: one.serial for one in self.instance.goal.attached}
+        return frozenset({*(f"{MOUNTED}{name}" for name in self.storage), *(known[drive] for drive in self.drives)})
 
     def put_aside(self) -> None:
         """Its guest unmounts what it has, and knows of what it has no more."""

@@ -98,6 +98,12 @@ def disk_of(domain_xml: str, file: str) -> str:
     return etree.tostring(found[0], encoding="unicode") if found else ""
 
 
+def serials(domain_xml: str) -> frozenset[str]:
+    """The serial numbers of the disks, that of the system and the answer disc apart, of such a domain."""
+    found = untrusted_xml.parsed(domain_xml).xpath("devices/disk[@device='disk'][not(boot)]/serial/text()")
+    return frozenset(cast("list[str]", found)) - {ANSWER_SERIAL}
+
+
 def other_disks(domain_xml: str) -> list[str]:
     """The targets of the disks, that of the system apart, of a domain as libvirt describes it."""
     disks = untrusted_xml.parsed(domain_xml).xpath("devices/disk[@device='disk'][not(boot)]/target/@dev")

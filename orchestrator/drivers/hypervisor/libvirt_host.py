@@ -150,6 +150,7 @@ class LibvirtHypervisor(Plugging):
             stuck=self._monitors.why_stuck(name, run) if power is Power.RUNNING and run is not None else "",
             resets=self._monitors.resets(name, uuid),
             disc=domain_devices.disc_of(found.XMLDesc(domains.INACTIVE)),
+            disks=domain_devices.serials(found.XMLDesc(0)),
         )
 
     # Power -----------------------------------------------------------------------------------------------------

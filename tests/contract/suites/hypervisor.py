@@ -92,7 +92,7 @@ class HypervisorContract:
         seen = look(stage, instance)
         for _ in range(2):
             stage.hypervisor.plug(instance, orders)
-            assert look(stage, instance) == seen
+            assert look(stage, instance) == dataclasses.replace(seen, disks=frozenset({orders.serial}))
         stage.hypervisor.power_off(instance.name)
         stage.hypervisor.plug(instance, orders)
         assert stage.hypervisor.unplug(instance.name, "orders")
@@ -108,6 +108,7 @@ class HypervisorContract:
         stage.lay(instance, disc=False)
         stage.hypervisor.start(instance)
         seen = look(stage, instance)
+        assert seen.disks == frozenset(instance.disk_serials), seen
         stage.hypervisor.plug_disks(instance)
         stage.disks.prepare_checkpoint(instance, memory=True)
         with pytest.raises(Busy):

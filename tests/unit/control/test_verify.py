@@ -70,6 +70,7 @@ def test_health_is_an_empty_list(fabric: Fabric) -> None:
         ("VIP-STRAY", "203.0.113.99", lambda world: world.vips.add("203.0.113.99")),
         ("DOMAIN-MISSING", WEB, lambda world: world.machines.pop(WEB)),
         ("DOMAIN-POWER", WEB, lambda world: world.kill(WEB)),
+        ("DISK-UNPLUGGED", WEB, lambda world: world.machines[WEB].storage.clear()),
         ("DOMAIN-STRAY", STRANGER, lambda world: world.machines.update({STRANGER: world.machines[WEB]})),
         ("BALANCER", "host", lambda world: world.faults.balancer.append("HAProxy is old")),
         ("MEMBER-STRAY", STRANGER, lambda world: world.seats_taken.update({STRANGER: world.seats_taken[WEB]})),

@@ -469,6 +469,23 @@ def test_a_clock_that_is_far_off_is_told_and_not_healed(off_s: float, words: str
     assert (fabric.instance().phase, fabric.world.machines[WEB].boots) == (Phase.SERVING, boots)
 
 
+def test_a_disk_that_its_vm_lost_is_told_and_not_healed() -> None:
+    """By the ledger and by why, with what to do; and when it is there again."""
+    fabric = deployed()
+    boots = fabric.world.machines[WEB].boots
+    storage = fabric.world.machines[WEB].storage
+    fabric.world.machines[WEB].storage = set()
+    rounds(fabric, 20, 10.0)
+    remedy = "vmrole stop web-0.shop, then vmrole start web-0.shop"
+    assert f"Its VM does not have ls-cache, its role's: {remedy}." in fabric.control.why("web-0")
+    fabric.world.machines[WEB].storage = storage
+    rounds(fabric, 20, 10.0)
+    lines = [line for line in told(fabric).splitlines() if line.startswith("its VM")]
+    assert lines == ["its VM does not have ls-cache any more", "its VM has all of its disks again"]
+    assert (fabric.instance().phase, fabric.instance().lacks) == (Phase.SERVING, ())
+    assert fabric.world.machines[WEB].boots == boots
+
+
 ILL = "it is unwell: the balancer's health check fails: no traffic until it passes"
 WELL = "it is well again"
 
