@@ -96,7 +96,7 @@ class Run:
     def _make(self, image: str) -> None:
         """One machine of each: who waits until his serves does so beside the others."""
         peers = list(self._peers)
-        with ThreadPoolExecutor(len(peers)) as pool:
+        with ThreadPoolExecutor(max(1, len(peers))) as pool:
             made = [(peer, pool.submit(self._set_up, peer, image, 1)) for peer in peers]
         for peer, each in made:
             if not self._try(peer, "makes no machine", each.result):
@@ -200,7 +200,7 @@ def main(arguments: Sequence[str]) -> int:
     print(table.markdown(found))
     verdicts = table.verdicts(found)
     print("\n".join(str(verdict) for verdict in verdicts))
-    return 0 if all(verdict.met for verdict in verdicts) and not run.absent else 1
+    return 0 if verdicts and all(verdict.met for verdict in verdicts) and not run.absent else 1
 
 
 if __name__ == "__main__":
