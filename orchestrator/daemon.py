@@ -145,7 +145,7 @@ def running(settings: Config, end: End) -> Iterator[Callable[[], float]]:
         if brought := upgrade(store):
             logger.info("%d records were brought to their new form", brought)
         read_all(present := Present(store))
-        images = Catalogue(present, clock, _image_files(settings, layout))
+        images = Catalogue(present, clock, _image_files(settings, layout), lambda: host.machine.hypervisor.fit().qemu)
         images.sweep()
         secrets = HostSecrets(settings.secrets_dir, variables=settings.secrets_env)
         kept = stack.enter_context(KeptEvidence(layout, clock, evidence_caps(settings)).sweeping())

@@ -8,7 +8,7 @@ from typing import Annotated, BinaryIO, Protocol, cast
 
 import anyio
 import anyio.from_thread
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Body, Depends, Query, Request
 from starlette.requests import ClientDisconnect
 
 from orchestrator.api.guard import said
@@ -17,13 +17,14 @@ from orchestrator.api.places import Places, Threads
 from orchestrator.control.catalogue import Tagged
 from orchestrator.errors import Busy, InvalidInput, WaitedTooLong
 from orchestrator.imagefiles import SourceFormat
-from orchestrator.model import AnswerFormat, Deadlines, DiskBus, Firmware, Hardware, Image, Instance, Os
+from orchestrator.model import AnswerFormat, Deadlines, DiskBus, Firmware, Hardware, Image, Instance, Os, Tried
 from orchestrator.model.arrivals import Arrival
 from orchestrator.model.intake import Intake
 
 UPLOADS_MAX = 8
 CHECKS_MAX = 4  # each reads a disk from end to end
 DAY_S = 24 * 3600.0
+WHY_MOST = 500  # characters
 SILENCE_S = 60.0  # an upload that brings nothing for so long is over
 PACE_BYTES_PER_S = (
     32 * 1024
@@ -67,6 +68,9 @@ class Images(Protocol):
 
     def suggest(self, reference: str, deadlines: Deadlines) -> Image:
         """Keeps what the image's test measured."""
+
+    def keep_tried(self, reference: str, tried: Tried | None) -> Image:
+        """Keeps by which roads its reimages went."""
 
     def trust(self, reference: str) -> Image:
         """Takes back that it is suspect."""
@@ -300,3 +304,14 @@ def _suggestions(router: APIRouter, images: Images) -> None:
                 "a deadline is more than nothing and at most a day", hint=f"seconds, up to {DAY_S:.0f}"
             )
         return images.suggest(ref, deadlines)
+
+    @router.put("/images/{ref}/tried")
+    def keep_tried(request: Request, ref: str, tried: Annotated[Tried | None, Body()] = None) -> Image:
+        """Keeps by which roads the image's reimages went, or that nobody knows; with which QEMU says the host."""
+        said(request, "image-tried", ref)
+        for found in filter(None, (tried.plain, tried.storage) if tried else ()):
+            if len(found.why) > WHY_MOST or not found.why.isprintable():
+                raise InvalidInput(
+                    "why there is no warmer road is not a line of text", hint=f"at most {WHY_MOST} characters"
+                )
+        return images.keep_tried(ref, tried)

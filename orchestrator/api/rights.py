@@ -69,6 +69,7 @@ NEEDS: Final[Mapping[str, Right]] = {
     "POST /v1/images/*/verify": Right.ADMIN,
     "POST /v1/images/*/trust": Right.ADMIN,
     "PUT /v1/images/*/suggested": Right.ADMIN,
+    "PUT /v1/images/*/tried": Right.ADMIN,
     "PUT /v1/images/*/names/*": Right.ADMIN,
     "DELETE /v1/images/*": Right.ADMIN,
     "DELETE /v1/unused-images": Right.ADMIN,

@@ -108,6 +108,17 @@ _INSTANCES: Columns[wire.InstanceView] = (
         ("WARNING", warnings),
     ],
 )
+
+
+def _reimages(row: wire.Image) -> str:
+    """The warmest road that was tried, and that with local storage where it is another; see `image test --warm`."""
+    tried = row["tried"]
+    if tried is None:
+        return ""
+    plain, storage = tried["plain"]["warmest"], (tried["storage"] or tried["plain"])["warmest"]
+    return plain if plain == storage else f"{plain}, {storage} with storage"
+
+
 _IMAGES: Columns[wire.Image] = (
     [
         ("NAME", lambda row: ",".join(row["names"])),
@@ -119,7 +130,7 @@ _IMAGES: Columns[wire.Image] = (
         ("STATE", lambda row: "suspect" if row["suspect"] else "ok"),
         ("AGE", lambda row: ago(row["added_at_s"])),
     ],
-    [("SHA256", lambda row: row["sha256"]), ("SUSPECT BECAUSE", lambda row: row["suspect"])],
+    [("REIMAGES", _reimages), ("SHA256", lambda row: row["sha256"]), ("SUSPECT BECAUSE", lambda row: row["suspect"])],
 )
 _OPERATIONS: Columns[wire.Operation] = (
     [

@@ -325,6 +325,11 @@ class Client(Blobs, Drives, Evidence, Leases, Repository):
         found: wire.Image = self._json("PUT", f"/v1/images/{transport.part(ref)}/suggested", deadlines, {})
         return found
 
+    def keep_tried(self, ref: str, tried: transport.Json) -> wire.Image:
+        """Keeps by which roads an image's reimages went, or None; see model.Tried."""
+        found: wire.Image = self._json("PUT", f"/v1/images/{transport.part(ref)}/tried", tried, {})
+        return found
+
     def tag_image(self, name: str, ref: str) -> wire.Tagged:
         """Gives a name to an image, and takes it from the one that it meant."""
         path = f"/v1/images/{transport.part(ref)}/names/{transport.part(name)}"

@@ -249,6 +249,10 @@ class Finding(TypedDict):
 
 Firmware = Literal["bios", "uefi", "secure-boot"]
 
+class Fitness(TypedDict):
+    warmest: Road
+    why: str
+
 class Hardware(TypedDict):
     firmware: Firmware
     disk_bus: DiskBus
@@ -292,6 +296,7 @@ class Image(TypedDict):
     hardware: Hardware
     suggested: Deadlines | None
     source_sha256: str
+    tried: Tried | None
     suspect: str
     trusted_at_s: float
     revision: int
@@ -654,6 +659,7 @@ class Role(TypedDict):
     keep_failed_disk: bool
     reimage: Road
     checkpoint: Checkpoints
+    fitness: Fitness
     lease: Leasing
     topology: Topology
     after: list[str]
@@ -826,6 +832,12 @@ class Traffic(TypedDict):
     sent_bytes: int | None
     refusals: int | None
     errors: int | None
+
+class Tried(TypedDict):
+    plain: Fitness
+    storage: Fitness | None
+    qemu: str
+    at_s: float
 
 class Undo(TypedDict):
     to: NotRequired[int | None]

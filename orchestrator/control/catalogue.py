@@ -12,8 +12,8 @@ from typing import BinaryIO, Final
 
 from orchestrator.control import records
 from orchestrator.control.present import Present
-from orchestrator.errors import Conflict, ImageCorrupt, VmroleError
-from orchestrator.model import Deadlines, Image, Instance, Service, image_name
+from orchestrator.errors import Conflict, ImageCorrupt, VmroleError, WorldError
+from orchestrator.model import Deadlines, Image, Instance, Service, Tried, image_name
 from orchestrator.model.arrivals import Arrival, Arrivals
 from orchestrator.model.intake import Intake
 from orchestrator.ports import Clock, ImageFiles, Received
@@ -36,10 +36,14 @@ class Tagged:
 class Catalogue:
     """Thread-safe: copies are made side by side, names and files change one at a time."""
 
-    def __init__(self, present: Present, clock: Clock, files: ImageFiles) -> None:
+    def __init__(
+        self, present: Present, clock: Clock, files: ImageFiles, qemu: Callable[[], str] = lambda: ""
+    ) -> None:
+        """`qemu` tells which QEMU runs VMs here now, as `HostFit` has it."""
         self._present = present
         self._clock = clock
         self._files = files
+        self._qemu = qemu
         # No revision guards that a name is given once, or that a file goes together with its record; this does.
         self._changing = threading.Lock()
         self._arrivals = Arrivals()
@@ -114,7 +118,17 @@ class Catalogue:
         return self._arrivals.all()
 
     def all(self) -> list[Image]:
-        """All images, by name."""
+        """All images, by name. What was tried of them by another QEMU than this host's is nothing by now."""
+        images = self._recorded()
+        if not any(image.tried for image in images):
+            return images
+        try:
+            qemu = self._qemu()
+        except WorldError:  # Whatever it is: nothing is begun with it meanwhile.
+            return images
+        return [replace(one, tried=None) if one.tried and one.tried.qemu != qemu else one for one in images]
+
+    def _recorded(self) -> list[Image]:
         return sorted(self._present.all(Image), key=lambda image: image.names)
 
     def find(self, reference: str) -> Image | None:
@@ -139,6 +153,14 @@ class Catalogue:
         """Keeps what the image's test measured: the deadlines of roles that say none. Raises NotFound."""
         with self._changing:
             image = replace(self.get(reference), suggested=deadlines)
+            return replace(image, revision=self._present.commit([records.put(image)]))
+
+    def keep_tried(self, reference: str, tried: Tried | None) -> Image:
+        """Keeps by which roads the image's reimages went here; None: that is to be found out. Raises NotFound."""
+        if tried is not None:
+            tried = replace(tried, qemu=self._qemu(), at_s=self._clock.now_s())
+        with self._changing:
+            image = replace(self.get(reference), tried=tried)
             return replace(image, revision=self._present.commit([records.put(image)]))
 
     def trust(self, reference: str) -> Image:
@@ -198,7 +220,7 @@ class Catalogue:
     def strays(self) -> list[str]:
         """Names of files among the images that no record knows: to be added again, or removed by hand."""
         with self._changing:
-            known = {self.path(image).name for image in self.all()}
+            known = {self.path(image).name for image in self._recorded()}
             return sorted(self._files.names() - known)
 
     def missing(self) -> list[Image]:

@@ -20,7 +20,7 @@ work: the ledger and long work.
 from orchestrator.model.allocation import Nic, Service, ServiceNetwork
 from orchestrator.model.allocation import by_card as by_card
 from orchestrator.model.cause import Cause
-from orchestrator.model.checkpoint import Apart, Checkpoint, Checkpoints, Digested, HostFit, Road
+from orchestrator.model.checkpoint import Apart, Checkpoint, Checkpoints, Digested, Fitness, HostFit, Road, Tried
 from orchestrator.model.devices import Devices as Devices
 from orchestrator.model.devices import DiskCache as DiskCache
 from orchestrator.model.drive import Attachment as Attachment
@@ -145,6 +145,7 @@ __all__ = [
     "Event",
     "Farewell",
     "Firmware",
+    "Fitness",
     "Frontend",
     "Goal",
     "Hardware",
@@ -210,6 +211,7 @@ __all__ = [
     "Tls",
     "Topology",
     "Traffic",
+    "Tried",
     "Unit",
     "UnitState",
     "Unknown",

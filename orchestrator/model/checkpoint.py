@@ -18,6 +18,26 @@ class Road(enum.StrEnum):
     WARM = "warm"  # disk and memory of the instance as it was when it became ready
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Fitness:
+    """The warmest road that reimages of an image take, as far as somebody has tried; `why` not a warmer one."""
+
+    warmest: Road = Road.WARM
+    why: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """What became of a canary's reimages, without local storage and with it (None: that was not tried), and by which
+    QEMU, as `HostFit` has it: another one may do otherwise.
+    """
+
+    plain: Fitness
+    storage: Fitness | None = None
+    qemu: str = ""
+    at_s: float = 0.0
+
+
 class Apart(enum.StrEnum):
     """How far it is, while an instance is kept, with taking its local storage and drives from it."""
 

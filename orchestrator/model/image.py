@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 
+from orchestrator.model.checkpoint import Tried
+
 
 class Os(enum.StrEnum):
     """Which family of answer file and readiness an image wants."""
@@ -77,6 +79,7 @@ class Image:
     hardware: Hardware = Hardware()
     suggested: Deadlines | None = None  # None: the image has not been tested
     source_sha256: str = ""  # of the file as it was sent; "" when that is not known
+    tried: Tried | None = None  # by which road its reimages go; None: nobody has tried, or not with this QEMU
     suspect: str = ""  # why healing holds it for the cause of failures; "": it does not
     trusted_at_s: float = 0.0  # when somebody said that it is sound; 0: nobody has
     revision: int = 0

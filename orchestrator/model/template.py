@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from vmrole_unattend.secret import SecretRef
 from vmrole_unattend.windows.answers import Answers, secrets_of
 
-from orchestrator.model.checkpoint import Checkpoints, Road
+from orchestrator.model.checkpoint import Checkpoints, Fitness, Road
 from orchestrator.model.devices import Devices
 from orchestrator.model.drive import RoleDrive
 from orchestrator.model.healing import Healing, ServiceHealing
@@ -284,6 +284,7 @@ class Role:
     keep_failed_disk: bool = False  # the system disk of what healing makes anew is kept for a while, as evidence
     reimage: Road = Road.COLD  # the warmest that may be taken
     checkpoint: Checkpoints = Checkpoints()
+    fitness: Fitness = Fitness()  # of its image, when the service was applied
     lease: Leasing = Leasing()
     topology: Topology = Topology.BLAST  # how its guests learn that peers have come or gone
     after: tuple[str, ...] = ()  # roles of its service that serve before its instances begin
@@ -332,6 +333,7 @@ _NOT_BUILT_FROM: dict[str, Any] = {
     "keep_failed_disk": False,
     "reimage": Road.COLD,
     "checkpoint": Checkpoints(),
+    "fitness": Fitness(),
     "lease": Leasing(),
     "topology": Topology.BLAST,
     "after": (),

@@ -12,9 +12,9 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Literal, TypedDict
 
-from orchestrator.model import AnswerFormat, Deadlines, Os, Road
+from orchestrator.model import AnswerFormat, Deadlines, Fitness, Os, Road
 from orchestrator.model.phase import FIRST, Traits, traits_of
-from orchestrator.rules import no_agent
+from orchestrator.rules import no_agent, roads
 from orchestrator.rules.patience import STOP_WITHIN_S
 
 ROOM = 3.0  # A suggested deadline is so many times what the slowest canary took; a busy host is slower than this one.
@@ -212,13 +212,41 @@ def _calls(forbidden: str) -> str:
     return f"forbidden or unknown: {forbidden}" if forbidden else "all that vmrole uses are allowed"
 
 
-def warmest(road: str) -> Observation:
+def warmest(road: str, *, storage: bool = False) -> Observation:
     """By which road a reimage went that was to be warm, as its record tells: "warm, from its checkpoint", or a colder
-    one and why.
+    one and why. `storage`: whether the canary had local storage then.
     """
-    taken = Road(road.partition(",")[0].partition(":")[0])
-    advice = "" if taken is Road.WARM else f"a role of it that says reimage: warm takes the {taken} road all the same"
-    return Observation(subject="warm reimage", good=True if taken is Road.WARM else None, detail=road, advice=advice)
+    taken = _taken(road)
+    advice = f"a role of it that says reimage: warm takes the {taken} road all the same"
+    if _is_the_host_s(road):
+        advice = "that is this host's, so it is not kept with the image: mend it, and try again"
+    subject = "warm reimage" + (", with local storage" if storage else "")
+    good = True if taken is Road.WARM else None
+    return Observation(subject=subject, good=good, detail=road, advice="" if good else advice)
+
+
+def fitness(road: str) -> Fitness | None:
+    """What such a road says of the image; None where that holds for every image, or the host was in the way."""
+    taken, why = _taken(road), road.partition(": ")[2]
+    if taken is Road.WARM:
+        return Fitness()
+    return None if not why or roads.known(why) or _is_the_host_s(road) else Fitness(warmest=taken, why=why)
+
+
+def _is_the_host_s(road: str) -> bool:
+    return any(words in road for words in _OF_THE_HOST)
+
+
+def _taken(road: str) -> Road:
+    return Road(road.partition(",")[0].partition(":")[0])
+
+
+# In why there was no warmer road: full disks, other programs, a host that came up meanwhile.
+_OF_THE_HOST: Final = (
+    "no room", "out of reach", "of its checkpoint", "checkpoint is too old", "has started again", "another QEMU",
+    "another processor", "another template", "another address", "protected", "healed", "its VM", "its QEMU",
+    "somebody",
+)  # fmt: skip
 
 
 def mute(image: Tested) -> Observation:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from typing import Final
 
-from orchestrator.model import Checkpoint, DiskBus, Firmware, HostFit, Instance, Os, Road, Role
+from orchestrator.model import Checkpoint, DiskBus, Firmware, Fitness, HostFit, Instance, Os, Road, Role, Tried
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,6 +47,8 @@ def built_from(role: Role) -> str:
     text = json.dumps(dataclasses.asdict(role.template()), default=str, sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
+
+_WARMTH: Final = {Road.COLD: 0, Road.PREPARED: 1, Road.WARM: 2}
 
 # What a role cannot go on from a checkpoint with, as far as it goes by now.
 _UNFIT: Final[tuple[tuple[Callable[[Role], bool], str], ...]] = (
@@ -96,12 +98,30 @@ _AGAINST_MEMORY: Final[tuple[tuple[Callable[[_Asked], bool], str], ...]] = (
 
 def unfit(role: Role) -> str:
     """Why no instance of the role goes on from a checkpoint, whatever its file says; "" for no known reason."""
-    return next((words for holds, words in _UNFIT if holds(role)), "")
+    return next((words for holds, words in _UNFIT if holds(role)), "") or _tried(role, Road.COLD)
 
 
 def unfit_memory(role: Role) -> str:
     """Why no memory of an instance of the role can be restored, though its disk can be booted; likewise."""
-    return next((words for holds, words in _UNFIT_MEMORY if holds(role)), "")
+    return next((words for holds, words in _UNFIT_MEMORY if holds(role)), "") or _tried(role, Road.PREPARED)
+
+
+def _tried(role: Role, road: Road) -> str:
+    """That its image's canary went no other road; "" where it did, or nobody has tried."""
+    return f"its image was tried: {role.fitness.why}" if role.fitness.warmest is road else ""
+
+
+def of_image(tried: Tried | None, *, storage: bool) -> Fitness:
+    """What a role of an image can count on, with local storage or without."""
+    if tried is None:
+        return Fitness()
+    found = tried.storage if storage and tried.storage is not None else tried.plain
+    return found if _WARMTH[found.warmest] <= _WARMTH[tried.plain.warmest] else tried.plain
+
+
+def known(why: str) -> bool:
+    """Whether that is one of the reasons that hold for every image, whatever somebody has tried."""
+    return any(words in why for _, words in (*_UNFIT, *_UNFIT_MEMORY))
 
 
 def keeps(role: Role) -> bool:

@@ -185,7 +185,7 @@ def _effect(before: Role, after: Role, name: str, rolling: str) -> str:
         return "holds at once; no restart"
     if getattr(before.template(), name) != getattr(after.template(), name):
         return f"{rolling}; {_EXTRA}" if name == "libvirt_xml" and after.libvirt_xml else rolling
-    return "; ".join(filter(None, ("no restart", _colder(after) if name == "reimage" else "")))
+    return "; ".join(filter(None, ("no restart", _colder(after) if name in ("reimage", "fitness") else "")))
 
 
 def _warned(role: Role) -> str:
@@ -198,9 +198,9 @@ def _colder(role: Role) -> str:
     if role.reimage is Road.COLD:
         return ""
     if why := roads.unfit(role):
-        return f"reimages begin with the image all the same: {why}"
+        return f"warning: reimages begin with the image all the same: {why}"
     if role.reimage is Road.WARM and (why := roads.unfit_memory(role)):
-        return f"reimages boot the disk that was kept, without its memory: {why}"
+        return f"warning: reimages boot the disk that was kept, without its memory: {why}"
     return ""
 
 
@@ -219,6 +219,8 @@ def _said(role: Role, name: str) -> dict[str, str]:
         return {f"labels.{key}": text or '""' for key, text in value}
     if name == "answers":
         return {"image (its answers)": str(value)}
+    if name == "fitness":
+        return {"image (its reimages)": f"{value.warmest}: {value.why}" if value.why else str(value.warmest)}
     return _flat(word_of(name), value, unit_of(name))
 
 

@@ -25,6 +25,7 @@ from orchestrator.model import (
     ServiceSpec,
     Setup,
 )
+from orchestrator.rules import roads
 from orchestrator.servicefile.answers import NONE, Given, WhoseAnswers, complete, computer_faults, read_answers
 from orchestrator.servicefile.draft import ROLE_KEYS, SETUP_KEYS, Draft, RoleDraft
 from orchestrator.servicefile.drives import check_mounts
@@ -184,6 +185,7 @@ def _role(reader: Reader, service: str, draft: RoleDraft, image: Image | None, k
         image_mib=image.virtual_size_bytes // _MIB,
         os=image.os,
         hardware=image.hardware,
+        fitness=roads.of_image(image.tried, storage=bool(role.local_storage or role.drives)),
     )
 
 

@@ -359,7 +359,7 @@ def measure(bench: Bench, names: list[str]) -> dict[str, Samples]:
     several = {
         "idle": bench.idle,
         "killed": bench.killed,
-        "warm_by_hand": bench.warm_by_hand,
+        "warm_floor_ratio": bench.warm_by_hand,
         "lost_requests": bench.lost_requests,
         "lost_by_swaps": bench.lost_by_swaps,
         "hung_agents": bench.hung_agents,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -309,10 +309,19 @@ def of_image(image: wire.Image) -> list[str]:
         ("Added", render.clock(image["added_at_s"])),
         ("Added from", f"sha256:{image['source_sha256']}" if _was_converted(image) else ""),
         ("Measured", "" if suggested is None else ", ".join(f"{key} {value}" for key, value in suggested.items())),
+        *_tried(image),
         ("Suspect", image["suspect"]),
         ("Trusted", render.clock(image["trusted_at_s"]) if image["trusted_at_s"] else ""),
     ]
     return _fields(pairs)
+
+
+def _tried(image: wire.Image) -> Iterator[tuple[str, str]]:
+    """By which roads its reimages went, where somebody has tried with the QEMU that the host has."""
+    tried = image["tried"]
+    for title, found in (("Reimages", tried and tried["plain"]), ("With storage", tried and tried["storage"])):
+        if found:
+            yield title, f"{found['warmest']}: {found['why']}" if found["why"] else found["warmest"]
 
 
 def _was_converted(image: wire.Image) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -70,7 +70,6 @@ def test(
         memory=size,
         within=within,
         answers=said,
-        storage=warm and image["os"] == "linux",  # Which has to be taken from its guest, and given back.
     )
     until = end_of(timeout)
     try:
@@ -81,7 +80,7 @@ def test(
                 agents.append(client.agent(canary["name"]))
             events = client.events(canary["name"])
             restarts = bool(client.service(service)["roles"][0]["setup"]["restart"])
-            roads = [_warmest(client, describe(road=Road.WARM), canary["name"], until)] if warm else []
+            roads = _tried(client, image, describe, canary["name"], until) if warm else []
     except _Mute as mute:
         _show(image, [admission.mute(image)], [], form)
         raise mute.why from None
@@ -156,12 +155,34 @@ def _deployed(client: Client, service: str, text: str, until: float | None) -> I
         until_gone(client, service, end_of(CLEAN_UP_S), progress())
 
 
-def _warmest(client: Client, text: str, canary: str, until: float | None) -> admission.Observation:
+def _tried(
+    client: Client, image: wire.Image, describe: Callable[..., str], canary: str, until: float | None
+) -> list[admission.Observation]:
+    """By which roads the canary is reimaged, without local storage and with some, which has to be taken from its
+    guest and given back; kept with the image, as far as it is the image's.
+    """
+    client.keep_tried(image["sha256"], None)  # Else nothing is tried that did not go the last time.
+    plain = _warmest(client, describe(road=Road.WARM), canary, until)
+    with_storage = _warmest(client, describe(road=Road.WARM, storage=True), canary, until) if _stores(image) else ""
+    if (found := admission.fitness(plain)) is not None:
+        storage = admission.fitness(with_storage) if with_storage else None
+        kept = {"plain": dataclasses.asdict(found), "storage": dataclasses.asdict(storage) if storage else None}
+        client.keep_tried(image["sha256"], kept)
+    told = [admission.warmest(plain)]
+    return [*told, admission.warmest(with_storage, storage=True)] if with_storage else told
+
+
+def _stores(image: wire.Image) -> bool:
+    """Whether its guests can be told to let go of local storage."""
+    return image["os"] == "linux"
+
+
+def _warmest(client: Client, text: str, canary: str, until: float | None) -> str:
     """By which road the canary is reimaged, once it has a checkpoint: that is measured, not guessed."""
-    client.apply(text)
-    for cold in (True, False):
-        until_over(client, client.act("reimage", canary, cold=cold), until, progress())
-    return admission.warmest(client.instances(canary)[0]["road"] or Road.COLD)
+    rolled_out = client.apply(text)["operation"]
+    until_over(client, rolled_out or client.act("reimage", canary, cold=True), until, progress())
+    until_over(client, client.act("reimage", canary), until, progress())
+    return client.instances(canary)[0]["road"] or Road.COLD
 
 
 def _digest(client: Client, image: wire.Image) -> admission.Observation:

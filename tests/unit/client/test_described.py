@@ -37,6 +37,7 @@ GIVEN: dict[str, object] = {  # by the type of a parameter
     "int | None": NUMBER,
     "Sequence[str]": [WORD],
     "bytes": b"x",
+    "transport.Json": {},
     "Mapping[str, int]": {WORD: NUMBER},
     "wire.Deadlines": {"setup_s": 1.0, "ready_s": 1.0},
     "wire.TokenWish": {"name": WORD, "right": "viewer", "life_s": 60.0},

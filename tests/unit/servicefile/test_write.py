@@ -318,7 +318,7 @@ def test_the_page_is_what_the_readers_take() -> None:
 
 def test_words_are_of_fields_that_there_are() -> None:
     """The writer knows every field of a role: one that is new must be written, or said to be of the image."""
-    of_the_image = {"image_sha256", "image_format", "image_mib", "os", "hardware", "name", "unknown"}
+    of_the_image = {"image_sha256", "image_format", "image_mib", "os", "hardware", "fitness", "name", "unknown"}
     known = Path(servicefile.write.__file__).read_text()
     for field in (field.name for field in dataclasses.fields(Role) if field.name not in of_the_image):
         assert re.search(rf"\b{field}\b", known + Path(servicefile.answers.__file__).read_text()), field

@@ -11,8 +11,9 @@ import pytest
 
 from orchestrator import errors
 from orchestrator.cli.main import main
-from orchestrator.model import Deadlines, InstanceName
+from orchestrator.model import Deadlines, Fitness, InstanceName, Road
 from orchestrator.model.intake import Intake
+from orchestrator.rules import admission
 from tests.world.api_daemon import Daemon
 from tests.world.images import DIGEST
 
@@ -59,6 +60,11 @@ def test_a_good_image_is_tested_and_remembers_it(
         ("", "PASS  warm reimage: warm, from its checkpoint", ""),
         ("unfit", "WARN  warm reimage: prepared, a boot from its checkpoint: ", "takes the prepared road"),
         ("unwritten", "WARN  warm reimage: cold: it has no checkpoint: its agent runs no commands", "the cold road"),
+        (
+            "uses_storage",
+            "PASS  warm reimage: warm, from its checkpoint\nWARN  warm reimage, with local",
+            "prepared road",
+        ),
     ],
 )
 def test_by_which_road_it_is_reimaged_is_tried_where_that_is_asked(
@@ -75,6 +81,75 @@ def test_by_which_road_it_is_reimaged_is_tried_where_that_is_asked(
     table = said.partition("GENERATION")[2]
     assert [row.split()[0] for row in table.splitlines()[1:4]] == ["1", "2", "3"]
     assert daemon.client().services() == []
+
+
+SERVICE = "service: shop\nroles:\n  web:\n    image: real\n    reimage: warm\n"
+STORED = SERVICE + "    localStorage: {data: {size: 32 MiB}}\n"
+WARNED = "warning: reimages boot the disk that was kept, without its memory: its image was tried: "
+
+
+def test_what_was_tried_stays_with_the_image(
+    daemon: Daemon, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A role of it is told at its apply, and is prepared from the first on; until another QEMU runs here."""
+    sha256 = added(daemon, tmp_path)
+    daemon.world.faults.unfit.add(InstanceName(f"canary-0.canary-{sha256[:12]}"))
+    assert main(["image", "test", "real", "--warm", "--timeout", "60s"]) == 0
+    tried = daemon.client().image(sha256)["tried"]
+    assert tried is not None
+    assert tried["plain"]["warmest"] == "prepared"
+    capsys.readouterr()
+    assert main(["image", "show", "real"]) == 0
+    assert f"prepared: {tried['plain']['why']}" in capsys.readouterr().out
+    assert main(["image", "ls", "-o", "wide"]) == 0
+    assert "prepared" in capsys.readouterr().out
+    file = tmp_path / "shop.yaml"
+    file.write_text(SERVICE)
+    assert main(["apply", "-f", str(file), "--wait"]) == 0
+    assert WARNED + tried["plain"]["why"] in capsys.readouterr().out
+    (shop,) = daemon.client().instances("shop")
+    assert daemon.world.memories == {}, "it is not found out once more"
+    assert main(["reimage", shop["name"], "--wait"]) == 0
+    assert "prepared, a boot from its checkpoint" in daemon.client().instances("shop")[0]["road"]
+
+    daemon.images._qemu = lambda: "another"
+    assert daemon.client().image(sha256)["tried"] is None
+    assert main(["diff", "-f", str(file)]) == 1
+    assert "image (its reimages): prepared" in capsys.readouterr().out
+
+
+def test_what_cannot_be_done_with_storage_is_done_without(
+    daemon: Daemon, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each role by what was tried of its kind."""
+    sha256 = added(daemon, tmp_path)
+    daemon.client().keep_tried(
+        sha256, {"plain": {"warmest": "warm"}, "storage": {"warmest": "prepared", "why": "it is in use"}}
+    )
+    for text, warned in ((STORED, True), (SERVICE, False)):
+        (tmp_path / "shop.yaml").write_text(text)
+        assert main(["apply", "-f", str(tmp_path / "shop.yaml"), "--dry-run"]) in (0, 1)
+        assert (f"{WARNED}it is in use" in capsys.readouterr().out) is warned
+
+
+def test_what_the_host_has_no_room_for_is_not_the_image_s() -> None:
+    """Nor is what holds for all images, which nobody has to try."""
+    road = "prepared, a boot from its checkpoint: its checkpoint has no memory: "
+    assert admission.fitness(road + "no room for the memory of canary-0: needs 512 MiB") is None
+    assert admission.fitness("cold: its TPM keeps a state of its own") is None
+    assert admission.fitness("cold") is None
+    assert admission.fitness("warm, from its checkpoint") == Fitness()
+    found = admission.fitness(road + "its kernel is too young")
+    assert found == Fitness(warmest=Road.PREPARED, why="its checkpoint has no memory: its kernel is too young")
+
+
+@pytest.mark.parametrize("why", ["x" * 501, "a\nb", "\x1b[2J"])
+def test_a_reason_is_a_line_of_text(daemon: Daemon, tmp_path: Path, why: str) -> None:
+    """It is shown to people."""
+    sha256 = added(daemon, tmp_path)
+    with pytest.raises(errors.InvalidInput, match="line of text"):
+        daemon.client().keep_tried(sha256, {"plain": {"warmest": "cold", "why": why}})
+    assert daemon.client().image(sha256)["tried"] is None
 
 
 def test_a_bad_image_is_told_and_its_canary_goes(
