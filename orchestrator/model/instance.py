@@ -227,12 +227,18 @@ class Instance:
         return self.checkpoint is not None and self.layered == self.generation
 
     @property
+    def setup_generation(self) -> int:
+        """The generation whose setup its guest went through, as that was told: that which its checkpoint is of, where it
+        goes on from one.
+        """
+        return self.checkpoint.generation if self.from_checkpoint and self.checkpoint else self.generation
+
+    @property
     def vm_uuid(self) -> str:
         """The domain UUID of this generation: known before the domain exists, new for each that is made of the image.
         What goes on from a checkpoint is the VM that was kept.
         """
-        of = self.checkpoint.generation if self.from_checkpoint and self.checkpoint else self.generation
-        return str(uuid.uuid5(uuid.UUID(self.uid), f"generation {of}"))
+        return str(uuid.uuid5(uuid.UUID(self.uid), f"generation {self.setup_generation}"))
 
     @property
     def at(self) -> Incarnation:

@@ -52,7 +52,6 @@ _WARMTH: Final = {Road.COLD: 0, Road.PREPARED: 1, Road.WARM: 2}
 
 # What a role cannot go on from a checkpoint with, as far as it goes by now.
 _UNFIT: Final[tuple[tuple[Callable[[Role], bool], str], ...]] = (
-    (lambda role: role.os is not Os.LINUX, "only Linux guests go on from one"),
     (lambda role: not role.ready.agent, "without an agent nobody has it write its disk, or tells it the time"),
     (lambda role: bool(role.network.bridge), "others reach it by its bridge before it could be kept"),
     (lambda role: role.hardware.firmware is not Firmware.BIOS, "its firmware keeps variables of its own"),
@@ -62,6 +61,7 @@ _UNFIT: Final[tuple[tuple[Callable[[Role], bool], str], ...]] = (
 
 # What its memory cannot be restored with: its disk can be booted.
 _UNFIT_MEMORY: Final[tuple[tuple[Callable[[Role], bool], str], ...]] = (
+    (lambda role: role.os is not Os.LINUX, "only Linux guests are restored"),
     (lambda role: role.hardware.disk_bus is not DiskBus.VIRTIO, "its disk is not a virtio one"),
     (lambda role: bool(role.libvirt_xml), "its VM is not ours alone (libvirt.xml)"),
     (lambda role: role.devices.screen, "it has a screen that others may look at"),

@@ -143,7 +143,9 @@ class LibvirtGuest:
             return self._silence(instance, "unfit", silent)
 
     def write_out(self, instance: Instance) -> str | Silence:
-        """See ports.Guest."""
+        """See ports.Guest. A Windows is only ever kept when it has shut down, and does so then."""
+        if instance.role.os is not Os.LINUX:
+            return ""
         try:
             ended = self._commands.run(instance, "sync", SYNC)
         except AgentRefused as refused:

@@ -86,7 +86,7 @@ def by_name_alone(computer: str, instance: Instance) -> Status:
         image_state=COMPLETE,
         computer=computer,
         instance=instance.name,
-        generation=str(instance.generation),
+        generation=str(instance.setup_generation),
     )
 
 
@@ -151,8 +151,8 @@ def unfinished(status: Status, instance: Instance, wanted: str) -> str:
 
 
 def _is_ours(status: Status, instance: Instance) -> bool:
-    """Whether the disc that was applied is the one of this generation."""
-    return status.instance == instance.name and status.generation == str(instance.generation)
+    """Whether the disc that was applied is the one of this generation, or of that which its checkpoint is of."""
+    return status.instance == instance.name and status.generation == str(instance.setup_generation)
 
 
 def _at_work(status: Status, *, in_setup_boot: bool) -> str:

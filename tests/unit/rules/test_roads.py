@@ -87,7 +87,6 @@ def test_nothing_against_it_is_the_warm_road() -> None:
         (lambda one: of_role(one, replace(ROLE, checkpoint=Checkpoints(max_age_s=999.0))), "too old"),
         (lambda one: wished(one, attached=(Attachment(name="d", drive="db"),)), "came or went by hand"),
         (lambda one: of_role(one, replace(ROLE, network=RoleNetwork(bridge="br0"))), "by its bridge"),
-        (lambda one: of_role(one, replace(ROLE, os=Os.WINDOWS)), "only Linux"),
         (lambda one: of_role(one, replace(ROLE, keep_failed_disk=True)), "evidence.disk"),
         (lambda one: of_role(one, replace(ROLE, ready=Ready(agent=False))), "without an agent"),
         (lambda one: of_role(one, replace(ROLE, hardware=Hardware(firmware=Firmware.UEFI))), "firmware"),
@@ -199,7 +198,6 @@ def test_a_checkpoint_is_awaited_before_the_first_traffic_alone() -> None:
         wished(fresh, protected=True),
         wished(fresh, role=replace(ROLE, user_data="#!other")),
         of_role(fresh, replace(ROLE, reimage=Road.COLD)),
-        of_role(fresh, replace(ROLE, os=Os.WINDOWS)),
     ):
         assert not roads.awaits_checkpoint(other)
 
