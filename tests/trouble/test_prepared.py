@@ -4,8 +4,10 @@ without what its guest has written.
 
 from __future__ import annotations
 
-from orchestrator.model import Phase, Power, Verb
-from tests.trouble.warm_lives import NAME, PREPARED
+from dataclasses import replace
+
+from orchestrator.model import Os, Phase, Power, Road, Verb
+from tests.trouble.warm_lives import NAME, PREPARED, Life
 from tests.world.fabric import Fabric
 
 
@@ -93,3 +95,15 @@ def test_another_boot_of_the_host_takes_nothing_from_it() -> None:
     assert reached.checkpoint is not None
     assert reached.checkpoint.generation == 1
     PREPARED.gone(fabric)
+
+
+def test_a_windows_takes_it_where_its_role_says_warm() -> None:
+    """Its memory is not kept, which is told; its guest knows the generation of its setup."""
+    role = replace(PREPARED.role, os=Os.WINDOWS, drives=(), reimage=Road.WARM)
+    life, fabric = Life(role=role), Fabric()
+    life.lived(fabric)
+    reached = fabric.instance()
+    assert (reached.generation, reached.setup_generation, reached.strikes) == (2, 1, 0)
+    assert reached.road == "prepared, a boot from its checkpoint: only Linux guests are restored"
+    assert not fabric.world.memories
+    life.gone(fabric)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orchestrator.drivers.guest import windows_guest, windows_setup
 from orchestrator.drivers.guest.agent_commands import LEFT_ALONE_MAX_S, OUTPUT_BYTES
 from orchestrator.drivers.tools.hostile_text import harmless
-from orchestrator.model import AnswerFormat, Identity, InstanceName, Phase, Silence
+from orchestrator.model import AnswerFormat, Checkpoint, Digested, HostFit, Identity, InstanceName, Phase, Silence
 from tests.world.windows_agent import (
     EXEC,
     FILES,
@@ -149,6 +149,31 @@ def test_remains_of_another_instance_are_not_ours() -> None:
     """An image that was made of an instance carries its `setup-boot`: that was another generation's."""
     for said in (status(instance="db-0.shop"), status(generation="2"), status(instance="", generation="")):
         assert identified(WindowsAgent(said)).setup_boot_id == ""
+
+
+def test_what_boots_from_a_checkpoint_knows_the_generation_of_its_setup() -> None:
+    """It went through that of another generation of the same instance, and of none that is not its checkpoint's."""
+    checkpoint = Checkpoint(
+        generation=WEB.generation,
+        boot=2,
+        boot_id=IN_SECOND,
+        template="",
+        place="",
+        fit=HostFit(qemu="", cpu="", boot=""),
+        layer=Digested("", 0),
+        taken_at_s=1.0,
+    )
+    after = dataclasses.replace(WEB, generation=7, layered=7, checkpoint=checkpoint)
+    asked = guest(WindowsAgent())
+    assert [asked.identity(after), asked.identity(after)][1] == Identity(
+        boot_id=IN_SECOND, setup_boot_id=IN_FIRST, source="exec"
+    )
+    assert guest(WindowsAgent()).write_out(after) == ""
+    cold = dataclasses.replace(after, layered=0)
+    asked = guest(WindowsAgent())
+    found = [asked.identity(cold), asked.identity(cold)][1]
+    assert isinstance(found, Identity)
+    assert (found.setup_boot_id, bool(found.unfinished)) == ("", True)
 
 
 def test_another_time_zone_is_no_other_boot() -> None:
