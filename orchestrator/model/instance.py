@@ -228,8 +228,8 @@ class Instance:
 
     @property
     def setup_generation(self) -> int:
-        """The generation whose setup its guest went through, as that was told: that which its checkpoint is of, where it
-        goes on from one.
+        """The generation whose setup its guest went through, as that was told: that which its checkpoint is of, where
+        it goes on from one.
         """
         return self.checkpoint.generation if self.from_checkpoint and self.checkpoint else self.generation
 

@@ -9,8 +9,8 @@ import vmrole_images
 from tests.lab.harness import enter
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import RoleDaemon
-from tests.lab.services import ready
-from tests.lab.test_windows_life import DEADLINE_S, PASSWORD, file_on_c, instance
+from tests.lab.services import instance, ready
+from tests.lab.windows_files import file_on_c
 
 __all__ = ["ready"]  # fixtures
 
@@ -31,14 +31,14 @@ roles:
 
 
 def test_a_windows_boots_from_its_checkpoint(lab: Lab, ready: RoleDaemon) -> None:
-    """Shut down when it has started for the first time, kept, and booted: no setup but the first. Why no memory is kept
-    of it is told.
+    """Shut down when it has started for the first time, kept, and booted: no setup but the first. Why no memory is
+    kept of it is told.
     """
-    ready.give_secret("administrator", PASSWORD)
+    ready.give_secret("administrator", "pa55&<word>")
     image = vmrole_images.ensure("setup-simulator", enter.REPOSITORY / "build" / "images").path
     ready.run("image", "add", str(image), "--name", "windows", "--os", "windows", "--disk", "virtio")
     ready.run("apply", "-f", "-", text=SERVICE)
-    ready.run("wait", "shop", "--for=serving", "--timeout", str(int(DEADLINE_S)))
+    ready.run("wait", "shop", "--for=serving", "--timeout", "600")
     assert [path.name for path in (ready.state / "lib" / "checkpoints" / NAME).iterdir()] == ["1.qcow2"]
     before = instance(ready, "web-0")
     file_on_c(lab, NAME, r"C:\marker", "written")

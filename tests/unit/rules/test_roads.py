@@ -19,7 +19,6 @@ from orchestrator.model import (
     HostFit,
     Instance,
     LocalStorage,
-    Os,
     Ready,
     Road,
     Role,
