@@ -48,7 +48,7 @@ from orchestrator.drivers.disks.blobs import BlobDirectory
 from orchestrator.drivers.disks.drives import RawDrives
 from orchestrator.drivers.disks.overlays import QemuImgDisks
 from orchestrator.drivers.evidence import Source, ledger
-from orchestrator.drivers.hypervisor import accelerator, host_devices, host_limits
+from orchestrator.drivers.hypervisor import accelerator, host_devices, host_limits, sharing
 from orchestrator.drivers.hypervisor.domain_xml import MachineType
 from orchestrator.drivers.hypervisor.qmp_watch import event_loop_thread
 from orchestrator.drivers.images.image_files import LocalImageFiles
@@ -329,7 +329,7 @@ def _capacity(settings: Config, layout: Layout, installation: str, host: Host) -
         laid=host.machine.network.laid,
         ipv6_fault=ipv6_host.fault,
         bridge_fault=functools.partial(host_bridges.permitted, settings.bridges),
-        unfit=host.machine.hypervisor.unfit,
+        unfit=sharing.permitted(settings.shares, host.machine.hypervisor.unfit),
         huge_pages_mib=host_devices.huge_pages_mib,
         routed=lambda: [str(network) for network in routes.all_of_them()],  # also of what no record tells of
     )

@@ -639,6 +639,7 @@ class Role(TypedDict):
     internal_endpoints: list[InternalEndpoint]
     local_storage: list[LocalStorage]
     drives: list[RoleDrive]
+    shares: list[Share]
     network: RoleNetwork
     devices: Devices
     libvirt_xml: str
@@ -748,6 +749,11 @@ class ServiceView(TypedDict):
 class Setup(TypedDict):
     restart: bool
     within_s: float
+
+class Share(TypedDict):
+    name: str
+    source: str
+    mount: str
 
 class Size(TypedDict):
     vcpus: int

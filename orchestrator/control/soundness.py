@@ -46,6 +46,7 @@ from orchestrator.model.drive import DISK_NAME_MAX, Drive, check_size, drive_nam
 from orchestrator.model.lan import LINK
 from orchestrator.model.lease import LONGEST_S, SHORTEST_S
 from orchestrator.model.libvirt_xml import canonical
+from orchestrator.model.share import SOURCE, Share
 from orchestrator.model.standstill import Standstill
 from orchestrator.model.token import Token, token_name
 
@@ -206,11 +207,17 @@ def _require_role(role: Role) -> None:
     _require("image_sha256", [is_sha256(role.image_sha256)])
     _require("local_storage", [_is(label, one.name) for one in role.local_storage])
     _require("drives", [_is(label, one.name) and _is(drive_name, one.of(99)) for one in role.drives])
+    _require("shares", [_is(label, one.name) and _share(one) for one in role.shares])
     _require("network", _role_network(role.network))
     _require("devices", _devices(role.devices))
     _require("libvirt_xml", [not role.libvirt_xml or _is(canonical, role.libvirt_xml)])
     _require("endpoints", [_is(label, one.name) for one in (*role.faces, *role.internal_endpoints)])
     _require("endpoints.allow", [_is(ip.network, one) for face in role.faces for one in face.allow])
+
+
+def _share(share: Share) -> bool:
+    found = (re.fullmatch(SOURCE, path) for path in (share.source, *([share.mount] if share.mount else [])))
+    return all(each is not None for each in found)
 
 
 def _role_network(network: RoleNetwork) -> Iterable[bool]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from orchestrator.errors import ConfigError, Problem
-from orchestrator.host.config_keys import KEYS, NETWORK_LISTS, api_fault, network_fault
+from orchestrator.host.config_keys import KEYS, NETWORK_LISTS, api_fault, network_fault, shares_fault
 
 DEFAULT_FILE = Path("/etc/vmrole/vmrole.toml")
 DEFAULT_SOCKET = Path("/run/vmrole/vmrole.sock")
@@ -25,6 +25,7 @@ PARTS: Final = "conf.d"  # the directory of further files, beside the file
 NAMED_BY: Final = "VMROLE_CONFIG"  # the variable that names the file
 DEFAULT: Final = "default"
 _INTERFACE = re.compile(r"(?!\.{1,2}$)[^\s/:]{1,15}")  # IFNAMSIZ, and dev_valid_name of the kernel
+_DIRECTORY: Final = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9._-]{0,63}){1,16}")  # as a service file names it
 _PASSWORD = re.compile(r"(?<=://)([^/?#@:]*):[^/?#]*(?=@)")  # RFC 3986 3.2.1: user:password of a URI
 # What a guest has no business in: RFC 6890's networks that are no part of the Internet, and 168.63.129.16, at which
 # Azure's hosts hand out what a VM is to know.
@@ -65,6 +66,7 @@ class Config:
     egress_deny: tuple[str, ...] = EGRESS_DENY
     egress_allow: tuple[str, ...] = ()
     bridges: tuple[str, ...] = ()
+    shares: tuple[str, ...] = ()
     forwarding: str = "auto"
     accelerator: str = "auto"
     haproxy: str = "haproxy"
@@ -136,7 +138,10 @@ def settle(file: Path | None = None, environment: Mapping[str, str] = os.environ
     if "socket" not in settled and "run_dir" in settled:
         settled["socket"] = settled["run_dir"] / DEFAULT_SOCKET.name
         origins["socket"] = f"run_dir ({origins['run_dir']})"
-    return Settled(config=Config(**settled), origins={key: origins.get(key, DEFAULT) for key in KEYS})
+    found = Config(**settled)
+    if told := shares_fault(found.shares, (found.state_dir, found.run_dir, found.secrets_dir)):
+        raise ConfigError(f"{origins['shares']}: shares: {told}", hint="share a directory that holds nothing else")
+    return Settled(config=found, origins={key: origins.get(key, DEFAULT) for key in KEYS})
 
 
 def written(value: object) -> str:
@@ -264,6 +269,8 @@ def _fault(key: str, value: object, unsaid: Mapping[str, Any]) -> tuple[str, str
             return f"{shown} holds a character that nobody sees", "type it anew"
         if key == "bridges" and not all(_INTERFACE.fullmatch(name) for name in value):
             return f"{shown} can be no bridges", "ip -brief link show type bridge lists them"
+        if key == "shares" and (named := next((name for name in value if not _DIRECTORY.fullmatch(name)), None)):
+            return f"{named!r} is no path of a directory", "an absolute one without '..', such as /srv/data"
         return network_fault(key, value)
     if bounds := KEYS[key].bounds:
         least, most = bounds

@@ -10,6 +10,7 @@ import dataclasses
 import ipaddress
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 _WIDTH = 118
@@ -60,6 +61,13 @@ KEYS: Final[dict[str, Key]] = {
         about=(
             "Bridges of this host that service files may name (network.bridge): whoever may apply a service puts "
             "guests on them, who speak to whatever is there. Without it, none. What is applied keeps its bridge."
+        ),
+    ),
+    "shares": Key(
+        about=(
+            "Directories of this host that service files may name (shares.NAME.source), by their real paths: guests "
+            "of whoever may apply a service read all that is in them, whatever its modes say, and write nothing. "
+            "Without it, none. Only root may be able to write above them. What is applied keeps its share."
         ),
     ),
     "forwarding": Key(
@@ -237,6 +245,7 @@ KEYS: Final[dict[str, Key]] = {
 }
 API_FILES = ("api_certificate", "api_key", "api_client_ca")
 NETWORK_LISTS = ("egress_deny", "egress_allow")
+_SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys")
 _NOBODY_S = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")  # RFC 6890: addresses of no one machine
 
 
@@ -244,6 +253,21 @@ def block(key: str, written: str, *, takes_effect: bool) -> str:
     """The lines of a key in a file: its words, then `key = written`, as a comment unless it takes effect."""
     words = textwrap.fill(KEYS[key].about, _WIDTH, initial_indent="# ", subsequent_indent="# ")
     return f"{words}\n{'' if takes_effect else '#'}{key} = {written}\n"
+
+
+def shares_fault(shares: Sequence[str], own: Sequence[Path]) -> str:
+    """Which of these directories no guest may read, for what is in it; "" for none. `own`: where the daemon keeps
+    what it has. Links are followed.
+    """
+    for share in shares:
+        place = Path(share).resolve()
+        system = next((name for name in _SYSTEM if place.is_relative_to(name)), None)
+        if place == Path("/") or system is not None:
+            return f"{share} is the system's own"
+        for ours in (each.resolve() for each in own):
+            if place.is_relative_to(ours) or ours.is_relative_to(place):
+                return f"{share} and {ours}, where vmrole keeps what is its own, lie in each other"
+    return ""
 
 
 def api_fault(key: str, text: str) -> tuple[str, str] | None:

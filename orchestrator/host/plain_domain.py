@@ -83,6 +83,8 @@ def plain(described: Described, copies: Mapping[str, Path], variables: Path | No
     for channel in root.findall("devices/channel"):
         if _of(channel.find("target"), "name") == RUNTIME_CHANNEL:
             _remove(channel)  # Nobody is there to answer it.
+    for share in root.findall("devices/filesystem"):
+        _remove(share)  # A libvirt of another host would let its guest write.
     for part in root.findall("devices/channel/source"):
         _remove(part)
     for interface in root.findall("devices/interface"):

@@ -19,6 +19,7 @@ from orchestrator.model.image import AnswerFormat, DiskFormat, Hardware, Os
 from orchestrator.model.lan import RoleNetwork
 from orchestrator.model.lease import Leasing
 from orchestrator.model.naming import Labels, Unknown
+from orchestrator.model.share import Share
 from orchestrator.model.tls import Certificate, Tls
 from orchestrator.model.topology import Topology
 from orchestrator.model.upgrade import Upgrade
@@ -264,6 +265,7 @@ class Role:
     internal_endpoints: tuple[InternalEndpoint, ...] = ()
     local_storage: tuple[LocalStorage, ...] = ()
     drives: tuple[RoleDrive, ...] = ()
+    shares: tuple[Share, ...] = ()
     network: RoleNetwork = RoleNetwork()
     devices: Devices = Devices()
     libvirt_xml: str = ""  # in its VMs beside ours, as `model.libvirt_xml` lets it through

@@ -29,7 +29,7 @@ def fault(spec: ServiceSpec, before: ServiceSpec | None, unfit: Unfit) -> Proble
     return None
 
 
-_NOTHING: Final[dict[str, Any]] = {"devices": Devices(), "libvirt_xml": ""}  # of what a host may lack
+_NOTHING: Final[dict[str, Any]] = {"devices": Devices(), "libvirt_xml": "", "shares": ()}  # of what a host may lack
 
 
 def _asked(role: Role) -> tuple[object, ...]:

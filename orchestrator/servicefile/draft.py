@@ -53,13 +53,15 @@ from orchestrator.servicefile.healing import read_healing, read_service_healing
 from orchestrator.servicefile.labels import read_labels
 from orchestrator.servicefile.network import check_network, read_network
 from orchestrator.servicefile.reader import LABEL, Reader
+from orchestrator.servicefile.shares import check_shares, read_shares
 from orchestrator.servicefile.sizes import read_size
 from orchestrator.servicefile.tree import SEE, Map, line_in
 from orchestrator.servicefile.upgrade import read_upgrade
 
 STORAGE_NAME_MAX = 16  # The guest finds the disk by its serial, which virtio-blk cuts after 20 bytes: "ls-" + name.
 ROLE_KEYS: Final = (  # in the order in which faults of one line are told
-    "image", "size", "endpoints", "instances", "answers", "labels", "localStorage", "drives", "network", "devices",
+    "image", "size", "endpoints", "instances", "answers", "labels", "localStorage", "drives", "shares", "network",
+    "devices",
     "identity", "setup", "ready", "drain", "stop", "restart", "healing", "evidence", "reimage", "checkpoint", "lease",
     "topology", "after", "libvirt",
 )  # fmt: skip
@@ -178,9 +180,8 @@ def _check_order(reader: Reader, roles: Sequence[Role]) -> None:
 def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) -> RoleDraft:
     keys = ("image", "instances", "size", "endpoints", "localStorage", "answers", "setup", "ready")
     more = ("drain", "stop", "restart", "healing", "evidence", "reimage", "checkpoint", "lease", "topology", "after")
-    node = reader.keys(
-        node, at, (*keys, *more, "identity", "labels", "drives", "network", "devices", "libvirt"), ("image",)
-    )
+    others = ("identity", "labels", "drives", "shares", "network", "devices", "libvirt")
+    node = reader.keys(node, at, (*keys, *more, *others), ("image",))
     reference: str = reader.take(node, at, "image", _reference, "")
     size, limits = read_size(reader, node, at)
     endpoints = reader.members(node, at, "endpoints", functools.partial(read_endpoint, reader))
@@ -189,6 +190,8 @@ def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) 
     storage = reader.members(node, at, "localStorage", functools.partial(_storage, reader))
     drives = reader.members(node, at, "drives", functools.partial(read_drive, reader))
     check_drives(reader, at, drives, storage, instances)
+    shares = read_shares(reader, node, at)
+    check_shares(reader, at, shares, {one.name: one.mount for one in drives if one.mount})
     road: Road = reader.take(node, at, "reimage", choice(Road), Road.COLD)
     role = Role(
         name=name,
@@ -201,6 +204,7 @@ def _role(reader: Reader, of_service: Labels, name: str, node: object, at: str) 
         **sorted_by_type(endpoints),
         local_storage=tuple(storage),
         drives=tuple(drives),
+        shares=shares,
         network=read_network(reader, node, at),
         devices=read_devices(reader, node, at, size),
         libvirt_xml=read_libvirt(reader, node, at),

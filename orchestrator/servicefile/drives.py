@@ -27,7 +27,7 @@ def read_drive(reader: Reader, name: str, node: object, at: str) -> RoleDrive:
     return RoleDrive(
         name=name,
         drive=reader.take(node, at, "drive", _drive, ""),
-        mount=reader.take(node, at, "mount", _mount, ""),
+        mount=reader.take(node, at, "mount", mount_path, ""),
     )
 
 
@@ -82,13 +82,14 @@ def _drive(node: object) -> Answer[str]:
 
 
 @shaped(type="string", pattern=_PATH)
-def _mount(node: object) -> Answer[str]:
+def mount_path(node: object) -> Answer[str]:
+    """A path of a guest's at which something is mounted, or that leads to it."""
     said = text(node)
     if isinstance(said, Problem):
         return said
     if not re.fullmatch(_PATH, said):
         hint = "an absolute one without '..', of letters, digits, '.', '_' and '-', such as /data or /srv/orders"
-        return Problem(f"{said[:60]!r} is no path for a drive", hint=hint)
+        return Problem(f"{said[:60]!r} is no path in a guest", hint=hint)
     if said in _WHOLE or said.split("/")[1] in _BELOW:
         return Problem(f"{said[:60]} is the system's own", hint="such as /data or /srv/orders")
     return said

@@ -33,6 +33,7 @@ from orchestrator.servicefile.endpoints import read_probe
 from orchestrator.servicefile.fields import boolean, duration_s, words
 from orchestrator.servicefile.network import check_told
 from orchestrator.servicefile.reader import Reader
+from orchestrator.servicefile.shares import check_mounted
 from orchestrator.servicefile.sizes import SIZE_KEYS, check_disk, check_rates
 from orchestrator.servicefile.tree import Map
 from orchestrator.servicefile.upgrade import check_canary
@@ -136,7 +137,7 @@ def _member(name: str, below: object, step: str) -> int:
             return 0 if step in SIZE_KEYS else -1
         case "setup":
             return SETUP_KEYS.index(step) if step in SETUP_KEYS else -1
-        case "endpoints" | "localStorage" | "drives" if isinstance(below, Map) and step in below:
+        case "endpoints" | "localStorage" | "drives" | "shares" if isinstance(below, Map) and step in below:
             return list(below).index(step)
     return -1
 
@@ -158,6 +159,7 @@ def _role(reader: Reader, service: str, draft: RoleDraft, image: Image | None, k
     given = Given() if image is None else _answers(reader, service, draft, reads, known)
     _check_storage(reader, draft, image)
     check_mounts(reader, at, draft.role.drives, image, reads)
+    check_mounted(reader, at, draft.role.shares, image, reads)
     check_told(reader, at, draft.role.network, image, reads)
     if draft.role.keep_ssh_host_keys and reads is not AnswerFormat.NOCLOUD:
         reader.fault(

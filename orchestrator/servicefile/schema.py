@@ -29,6 +29,7 @@ _PARTS = f"""\
     endpoints: {{{_MEMBER}: {{port: 1, probe: {{path: /}}, tls: {_TLS}}}}}
     localStorage: {{{_MEMBER}: {{size: 1 MiB}}}}
     drives: {{{_MEMBER}: {{drive: a}}}}
+    shares: {{{_MEMBER}: {{source: /a}}}}
     ready: {{probe: {{path: /}}}}
 """
 _UNATTEND = f"""\

@@ -77,6 +77,7 @@ def _role(role: Role, shared: Mapping[str, str], find_image: Callable[[str], Ima
         | {inner.name: _internal(inner) for inner in role.internal_endpoints},
         "localStorage": {storage.name: _node(storage) for storage in role.local_storage},
         "drives": {drive.name: _node(drive) for drive in role.drives},
+        "shares": {share.name: _node(share) for share in role.shares},
         "network": _node(role.network),
         "devices": _node(role.devices, Devices()),
         "libvirt": {"xml": role.libvirt_xml} if role.libvirt_xml else {},

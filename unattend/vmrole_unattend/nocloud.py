@@ -66,6 +66,7 @@ class Answers:
     local_storage: tuple[str, ...] = ()
     blank_storage: tuple[str, ...] = ()
     places: tuple[tuple[str, str], ...] = ()  # of local storage: its name, and a path that leads to it as well
+    shares: tuple[tuple[str, str], ...] = ()  # directories of the host's: the tag of each, and where it is mounted
     grows: bool = False  # whether the disk is larger than the image: its last partition and file system follow
     address: str = ""
     gateway: str = ""
@@ -97,6 +98,9 @@ class Answers:
             _must(_PLACE, place, "places", "an absolute path without '..'")
             if name not in self.local_storage:
                 raise AnswersInvalid(f"there is no local storage {name[:40]!r}", where="places")
+        for name, place in self.shares:
+            _must(_STORAGE, name, "shares", f"a label of at most {STORAGE_NAME_MAX} characters")
+            _must(_PLACE, place, "shares", "an absolute path without '..'")
         if self.generation < 1:
             raise AnswersInvalid(
                 f"{self.generation} is not a generation", where="generation", hint="they count from 1"
@@ -127,7 +131,8 @@ def files(answers: Answers) -> Mapping[str, bytes]:
         "user-data": multipart.join(
             [
                 _setup_begin(answers),
-                *_places(answers.places),
+                *_led("places", answers.places),
+                *_led("shares", answers.shares),
                 *_proxy(answers.proxy),
                 *_growing(answers.grows),
                 _clients(),
@@ -187,13 +192,15 @@ def _setup_begin(answers: Answers) -> multipart.Part:
     return multipart.part("text/cloud-boothook", assigned + guest_script("setup-begin.sh"), "vmrole-setup-begin")
 
 
-def _places(places: Sequence[tuple[str, str]]) -> Iterator[multipart.Part]:
-    """Twice: cloud-init runs a boot hook before anything of the user's, and `micro` runs no boot hooks."""
-    if places:
-        said = " ".join(f"{name}:{place}" for name, place in places)
-        script = f"#!/bin/sh\nplaces='{said}'\n{guest_script('places.sh')}"
-        yield multipart.part("text/cloud-boothook", script, "vmrole-places")
-        yield multipart.part(multipart.SCRIPT, script, "vmrole-places.sh")
+def _led(what: str, pairs: Sequence[tuple[str, str]]) -> Iterator[multipart.Part]:
+    """What leads to each place. Twice: cloud-init runs a boot hook before anything of the user's, and `micro` runs no
+    boot hooks.
+    """
+    if pairs:
+        said = " ".join(f"{name}:{place}" for name, place in pairs)
+        script = f"#!/bin/sh\n{what}='{said}'\n{guest_script(f'{what}.sh')}"
+        yield multipart.part("text/cloud-boothook", script, f"vmrole-{what}")
+        yield multipart.part(multipart.SCRIPT, script, f"vmrole-{what}.sh")
 
 
 def _proxy(proxy: str) -> list[multipart.Part]:

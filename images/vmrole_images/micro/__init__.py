@@ -48,6 +48,7 @@ MODULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "drivers": (("virtio_net",), ("virtio_rng", "pvpanic_pci", "pvpanic_mmio")),
     "disc": (("virtio_scsi", "sr_mod", "isofs"), ()),
     "late": ((), ("button", "evdev")),
+    "shares": ((), ("virtiofs",)),  # loaded by what the answers leave in a guest that has some
 }
 
 # What insmod gets beside the file; the setup script searches the controller itself.

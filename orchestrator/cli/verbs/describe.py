@@ -187,6 +187,7 @@ def _role(role: wire.Role) -> list[tuple[str, object]]:
         ("Endpoints", ", ".join(_endpoints(role))),
         ("Local storage", ", ".join(storage)),
         ("Drives", ", ".join(f"{one['name']}: {one['drive']}" for one in role["drives"])),
+        ("Shares", ", ".join(f"{one['name']}: {one['source']}" for one in role["shares"])),
         ("Bridge", _bridge(role["network"])),
         ("User data", "given (not shown)" if role["user_data"] or role["user_data_from"] else ""),
         ("Setup", f"{'with' if setup['restart'] else 'without'} restart, within {setup['within_s']:.0f} s"),

@@ -143,6 +143,7 @@ def cloud_answers(instance: Instance, reveal: Reveal) -> nocloud.Answers:
         public_keys=role.public_keys,
         local_storage=instance.disks,
         places=tuple((drive.name, drive.mount) for drive in role.drives if drive.mount),
+        shares=tuple((share.name, share.mount) for share in role.shares if share.mount),
         grows=role.size.disk_mib is not None,
         install_agent=role.install_agent,
         address=f"{nic.address}/{nic.prefix_length}" if static else "",

@@ -27,6 +27,7 @@ class Faults:
     agent_shows_no_files: bool = False
     agent_is_confined: bool = False  # it tells which boot it is in, and may not look into our files
     bridges_gone: set[str] = dataclasses.field(default_factory=set)  # of the host's own
+    shares_gone: set[str] = dataclasses.field(default_factory=set)  # of the host, by their sources
     no_huge_pages: bool = False  # the host's owner has reserved none, or takes them back
     no_agent: bool = False  # the image has none
     baked_marks: set[str] = dataclasses.field(default_factory=set)  # what each generation has of its image

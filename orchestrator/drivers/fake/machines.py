@@ -74,7 +74,7 @@ class FakeHypervisor(FakePlugging):
                 if instance.lan is not None and instance.lan.bridge in world.faults.bridges_gone:
                     raise Transient(f"start {instance.name}: there is no bridge {instance.lan.bridge} on this host")
                 if (lacking := self.unfit(instance.role)) is not None:
-                    kind = Transient if lacking.key == "devices.hugepages" else Permanent
+                    kind = Permanent if lacking.key in ("devices.cpuModel", "libvirt.xml") else Transient
                     raise kind(f"start {instance.name}: {lacking}", hint=lacking.hint)
                 guarded = world.networks.get(instance.service, ())
                 assert instance.name in guarded, f"{instance.name}: no network, no guard"
@@ -105,6 +105,11 @@ class FakeHypervisor(FakePlugging):
         if wanted.cpu_model and wanted.cpu_model not in CPU_MODELS:
             told = f"guests of this host cannot have a processor {wanted.cpu_model}"
             return Problem(told, key="devices.cpuModel", hint=f"use one of: {', '.join(CPU_MODELS)}")
+        for share in role.shares:
+            if share.source in faults.shares_gone:
+                return Problem(
+                    f"{share.source} cannot be looked at", key=f"shares.{share.name}.source", hint="make it"
+                )
         if "name='nonesuch'" in role.libvirt_xml.replace('"', "'"):
             return Problem("libvirt takes no such VM: nonesuch", key="libvirt.xml", hint="change it")
         return None

@@ -106,8 +106,15 @@ def _needs_smm(firmware: Firmware, machine: MachineType) -> bool:
 
 def add_memory(root: etree._Element, instance: Instance) -> None:
     """Of what the guest's memory is made, where that is other than usual."""
-    if instance.role.devices.hugepages:
-        add(add(root, "memoryBacking"), "hugepages")
+    role = instance.role
+    if not (role.devices.hugepages or role.shares):
+        return
+    backing = add(root, "memoryBacking")
+    if role.devices.hugepages:
+        add(backing, "hugepages")
+    if role.shares:  # virtiofsd reads and writes it as QEMU does, and nobody else: it is no file that has a name.
+        add(backing, "source", {"type": "memfd"})
+        add(backing, "access", {"mode": "shared"})
 
 
 def _add_topology(cpu: etree._Element, role: Role) -> None:

@@ -210,6 +210,16 @@ def _add_card(
     add(nic, "rom", {"enabled": "no"})  # We never boot from the network; the ROM costs time at each start.
 
 
+def add_shares(devices: etree._Element, instance: Instance, server: Path) -> None:
+    """Directories of the host's. `server` is what has them served, read-only: see `sharing`."""
+    for share in instance.role.shares:
+        shared = add(devices, "filesystem", {"type": "mount", "accessmode": "passthrough"})
+        add(shared, "driver", {"type": "virtiofs"})
+        add(shared, "binary", {"path": str(server)})
+        add(shared, "source", {"dir": share.source})
+        add(shared, "target", {"dir": share.name})
+
+
 def add_small_devices(devices: etree._Element, instance: Instance, paths: DomainPaths, machine: MachineType) -> None:
     """Agent, runtime channel, console, screen, panic and random numbers."""
     channel = add(devices, "channel", {"type": "unix"})

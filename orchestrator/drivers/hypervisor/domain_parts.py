@@ -54,6 +54,7 @@ class DomainPaths:
     console: Path
     monitor: Path
     channel: Path
+    share_server: Path  # a program, which is there when the role has shares
     bare: Mapping[str, Path] = dataclasses.field(default_factory=dict)  # drives behind those, which nobody mounts
     layer: Path | None = None  # of a checkpoint, between the overlay and the image; None: there is none
     nvram: Path | None = None  # where UEFI keeps its variables; None for a BIOS
@@ -73,6 +74,7 @@ def paths_of(layout: Layout, instance: Instance) -> DomainPaths:
         console=layout.console(instance.name),
         monitor=layout.monitor,
         channel=layout.channel,
+        share_server=layout.share_server,
         nvram=None if role.hardware.firmware is Firmware.BIOS else layout.nvram(instance),
     )
 

@@ -57,6 +57,7 @@ def render(instance: Instance, paths: DomainPaths, machine: MachineType) -> str:
     add(devices, "emulator", text=machine.emulator)
     domain_devices.add_disks(devices, instance, paths, limits)
     domain_devices.add_disc(devices, instance, paths.disc)
+    domain_devices.add_shares(devices, instance, paths.share_server)
     domain_devices.add_network(devices, instance, limits)
     domain_devices.add_small_devices(devices, instance, paths, machine)
     domain_board.add_tpm(devices, instance)

@@ -26,6 +26,7 @@ from orchestrator.drivers.hypervisor import (
     firmwares,
     host_devices,
     saved_memory,
+    sharing,
     trial,
 )
 from orchestrator.drivers.hypervisor.domain_parts import PID_FILES, paths_of
@@ -194,6 +195,7 @@ class LibvirtHypervisor(Plugging):
     def _define(self, connection: libvirt.virConnect, instance: Instance) -> libvirt.virDomain:
         """Anew at each start: the disc may have been taken away since, and the host may have changed."""
         with file_faults(self._layout.consoles, "the daemon's directories must be writable for it"):
+            sharing.require(instance, self._layout)
             self._prepare_places(instance)
         xml = domain_xml.render(instance, paths_of(self._layout, instance), self._machine_of(connection))
         return connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
@@ -212,9 +214,9 @@ class LibvirtHypervisor(Plugging):
 
     def unfit(self, role: Role) -> Problem | None:
         """See ports.Hypervisor."""
-        found = host_devices.hugepages_fault(role) or host_devices.cache_fault(role, self._layout.state)
-        if found is not None:
-            return found
+        lacks = host_devices.hugepages_fault(role) or host_devices.cache_fault(role, self._layout.state)
+        if (lacks := lacks or sharing.fault(role)) is not None:
+            return lacks
         with self._connection.use("ask which machines guests can have") as connection:
             machine = self._machine_of(connection)
             return trial.model_fault(connection, role, machine) or trial.fault(

@@ -21,6 +21,7 @@ _NOT_TAKEN: Final = (
     libvirt.VIR_ERR_XML_ERROR,
     libvirt.VIR_ERR_XML_INVALID_SCHEMA,
 )
+_NO_SHARE: Final = re.compile(r"virtiofs|serve-share")
 _NO_PAGES: Final = re.compile(r"hugetlbfs|hugepage|huge page|backing store for guest RAM", re.IGNORECASE)
 
 
@@ -49,6 +50,11 @@ def why_not_started(instance: Instance, error: libvirt.libvirtError) -> WorldErr
         return Permanent(f"{what}: {error}", hint=hint)
     if wanted.hugepages and _NO_PAGES.search(str(error)):
         hint = "reserve more huge pages (vm.nr_hugepages), and see what vmrole doctor says"
+        return Transient(f"{what}: {error}", hint=hint)
+    if instance.role.shares and _NO_SHARE.search(str(error)):
+        hint = (
+            "see its fs0-virtiofsd.log in /var/log/libvirt/qemu; AppArmor must let libvirt serve it (docs/devices.md)"
+        )
         return Transient(f"{what}: {error}", hint=hint)
     if instance.role.libvirt_xml and error.get_error_code() in _NOT_TAKEN:
         hint = "its extra XML may be why: change libvirt.xml in the service's file, and see docs/devices.md"

@@ -7,6 +7,7 @@ by a dot, and that is asserted here once more.
     STATE/vmrole.db                         the records, mode 0600
     STATE/vmrole.restore                    a backup that the next start restores, mode 0600; see store/pending
     STATE/ip_forward                        that the host did not route before it had guests
+    STATE/serve-share                       the program that libvirt runs for each share of a VM
     STATE/images/SHA256.FORMAT              read-only bases, mode 0444
     STATE/incoming/                         images being copied; same file system as images, so that a rename ends it
     STATE/overlays/NAME/GENERATION.qcow2    ephemeral, one per generation
@@ -59,6 +60,11 @@ class Layout:
     def records(self) -> Path:
         """The file of the records, mode 0600."""
         return self.state / "vmrole.db"
+
+    @property
+    def share_server(self) -> Path:
+        """The program that libvirt serves shares by, mode 0755."""
+        return self.state / "serve-share"
 
     @property
     def routing6(self) -> Path:

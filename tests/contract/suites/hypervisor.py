@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.errors import Busy, Permanent, Transient
 from orchestrator.model import Attachment, Devices, Domain, Instance, Limits, PausedBy, Power
-from tests.contract.suites.stage import Stage, kept, make_instance, next_generation, with_storage
+from orchestrator.model.share import Share
+from tests.contract.suites.stage import NO_SUCH_SHARE, Stage, kept, make_instance, next_generation, with_storage
 
 
 class HypervisorContract:
@@ -63,6 +64,21 @@ class HypervisorContract:
         assert fault is not None
         assert (fault.key, "nonesuch" in fault.message, bool(fault.hint)) == ("libvirt.xml", True, True)
         assert list(stage.hypervisor.inventory()) == []
+
+    def test_a_share_that_is_not_there(self, stage: Stage) -> None:
+        """It is told before, with its key; who has it by his record waits for it, and has no other VM meanwhile."""
+        instance = make_instance(stage)
+        share = Share(name="data", source=NO_SUCH_SHARE, mount="/data")
+        wants = dataclasses.replace(instance.role, shares=(share,))
+        fault = stage.hypervisor.unfit(wants)
+        assert fault is not None
+        assert (fault.key, share.source in fault.message) == ("shares.data.source", True)
+        stage.lay(instance)
+        with pytest.raises(Transient, match=share.source) as waits:
+            stage.hypervisor.start(dataclasses.replace(instance, role=wants))
+        assert waits.value.hint
+        seen = stage.hypervisor.look(instance.name)
+        assert seen is None or seen.power is Power.OFF
 
     def test_limits_of_a_running_vm(self, stage: Stage) -> None:
         """Other limits disturb nothing, however often they are given, and where no VM runs there is nothing to do."""

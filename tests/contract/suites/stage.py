@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from orchestrator.model import (
     Checkpoint,
@@ -26,6 +26,9 @@ SERVICE = "shop"
 NETWORK = "vmrole-shop"
 SUBNET = "10.77.0"
 MEMORY_MIB = 128
+
+
+NO_SUCH_SHARE: Final = "/srv/nonesuch"  # no directory of any stage's host
 
 
 class Stage(Protocol):

@@ -11,6 +11,7 @@ from orchestrator.control.deployment import Capacity
 from orchestrator.drivers.fake import fake_host
 from orchestrator.errors import InvalidInput
 from orchestrator.model import Devices, InstanceName, ServiceSpec, Verb
+from orchestrator.model.share import Share
 from tests.world.fabric import Fabric, web_role
 
 HUGE = ServiceSpec(name="shop", vip="203.0.113.10", roles=(web_role(devices=Devices(hugepages=True)),))
@@ -85,3 +86,19 @@ def test_who_cannot_start_waits_for_the_host(fabric: Fabric) -> None:
     fabric.world.faults.no_huge_pages = False
     fabric.until(fabric.quiet)
     assert [one.serving for one in fabric.instances()] == [True, True]
+
+
+def test_a_share_that_is_gone_is_waited_for(fabric: Fabric) -> None:
+    """As for huge pages; nobody's disk is made anew for it."""
+    share = Share(name="data", source="/srv/data", mount="/data")
+    fabric.control.apply_spec(replace(HUGE, roles=(web_role(shares=(share,)),)))
+    fabric.until(fabric.quiet)
+    fabric.world.faults.shares_gone.add("/srv/data")
+    with pytest.raises(InvalidInput, match="/srv/data cannot be looked at") as refused:
+        deployment.check(replace(HUGE, roles=(web_role(shares=(share,)),)), [], capacity(fabric))
+    assert refused.value.problems[0].key == "roles.web.shares.data.source"
+    fabric.act(Verb.REIMAGE, ONE)
+    fabric.until(lambda: "/srv/data cannot be looked at" in fabric.control.by_name()[ONE].waiting)
+    fabric.world.faults.shares_gone.clear()
+    fabric.until(fabric.quiet)
+    assert [(one.serving, one.generation) for one in fabric.instances()] == [(True, 2), (True, 1)]

@@ -106,6 +106,9 @@ OF_TEMPLATE = (
     ("network", "gateway"),
     ("network", "dns", 0),
     ("devices", "cpu_model"),
+    ("shares", 0, "name"),
+    ("shares", 0, "source"),
+    ("shares", 0, "mount"),
     ("libvirt_xml",),
 )
 
@@ -121,11 +124,13 @@ def test_a_template_names_an_image_and_disks_and_endpoints(fabric: Fabric, place
         "gateway": ("",),
         "cpu_model": ("", "WEB-1.SHOP"),
         "libvirt_xml": ("",),
+        "mount": ("",),
     }.get(str(place[-1]), ())
     for value in (one for one in hostile if one not in fits):
         body: Any = json.loads(json.dumps(dict(document.body)))
         body["endpoints"][0]["allow"] = ["10.0.0.0/8"]
         body["network"] |= json.loads(json.dumps(network))
+        body["shares"] = [{"name": "data", "source": "/srv/data", "mount": "/data"}]
         within = body
         for step in place[:-1]:
             within = within[step]

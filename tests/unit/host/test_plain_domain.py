@@ -23,3 +23,11 @@ def test_a_card_on_a_bridge_stays_on_it() -> None:
         "bridge",
         [{"address": "52:54:00:e1:19:b5"}, {"bridge": "br0.7"}, {"type": "virtio"}, {"size": "9000"}],
     )
+
+
+def test_no_directory_of_the_host_goes_with_it() -> None:
+    """By the libvirt of another host its guest could write there."""
+    described = describe((GOLDEN_FILES / "domain" / "shares.xml").read_text())
+    assert described.root.findall("devices/filesystem")
+    made = etree.fromstring(plain(described, {"vda": Path("/a.qcow2")}, None, "taken").encode())
+    assert made.findall("devices/filesystem") == []

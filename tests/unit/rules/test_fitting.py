@@ -6,6 +6,7 @@ import dataclasses
 
 from orchestrator.errors import Problem
 from orchestrator.model import Devices, Role, ServiceSpec, Size
+from orchestrator.model.share import Share
 from orchestrator.rules import fitting, quotas, roads
 from tests.world.fabric import web_role
 
@@ -45,6 +46,13 @@ def test_extra_xml_is_asked_for_when_it_changes() -> None:
     assert fitting.fault(wants, had, lacks) is not None
 
 
+def test_shares_are_asked_for_when_they_change() -> None:
+    """Also of who has no other device."""
+    had, wants = (spec(Devices(), shares=(Share(name="data", source=f"/srv/{each}"),)) for each in "ab")
+    assert fitting.fault(had, had, lacks) is None
+    assert fitting.fault(wants, had, lacks) is not None
+
+
 def test_huge_pages_are_counted_for_who_asks_for_them() -> None:
     """All of his memory, and nobody else's."""
     asks = spec(Devices(hugepages=True), instances=3, size=Size(memory_mib=256))
@@ -57,6 +65,9 @@ def test_a_memory_of_huge_pages_is_not_restored() -> None:
     role = dataclasses.replace(web_role(local_storage=()), devices=Devices(hugepages=True))
     assert (roads.unfit(role), roads.unfit_memory(role)) == ("", "its memory is of huge pages")
     assert roads.unfit_memory(dataclasses.replace(role, devices=WANTED)) == ""
+    share = Share(name="data", source="/srv/data")
+    assert roads.unfit(dataclasses.replace(role, shares=(share,))) == ""
+    assert "serves its shares" in roads.unfit_memory(dataclasses.replace(role, devices=WANTED, shares=(share,)))
     assert "a screen" in roads.unfit_memory(dataclasses.replace(role, devices=Devices(screen=True)))
     assert "not ours alone" in roads.unfit_memory(
         dataclasses.replace(role, devices=Devices(), libvirt_xml="<domain/>")

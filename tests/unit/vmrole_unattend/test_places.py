@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import email
 import subprocess
 from pathlib import Path
 
 import pytest
-from vmrole_unattend import nocloud
 from vmrole_unattend.errors import AnswersInvalid
 
-ANSWERS = nocloud.Answers(
-    instance_id="7c4d9c1e",
-    hostname="db-0",
-    service="shop",
-    instance="db-0.shop",
-    generation=1,
-    mac="52:54:00:12:34:56",
-    local_storage=("data", "log"),
-)
+from tests.unit.vmrole_unattend.user_parts import ANSWERS, parts
+
 WITH = dataclasses.replace(ANSWERS, places=(("data", "/srv/orders"), ("log", "/log")))
-
-
-def parts(answers: nocloud.Answers) -> dict[str, tuple[str, str]]:
-    """Those of the user-data by name: type and text."""
-    message = email.message_from_bytes(nocloud.files(answers)["user-data"])
-    return {
-        str(part.get_filename()): (part.get_content_type(), part.get_payload(decode=True).decode())  # type: ignore[union-attr]
-        for part in message.walk()
-        if not part.is_multipart()
-    }
 
 
 def test_the_disc_says_where_they_lead() -> None:

@@ -34,6 +34,7 @@ from orchestrator.model import (
     RoleDrive,
     RoleNetwork,
 )
+from orchestrator.model.share import Share
 from tests.world.instances import instance
 from tests.world.places import GOLDEN_FILES
 
@@ -56,6 +57,7 @@ def paths(of: Instance, *, disc: bool = True) -> DomainPaths:
         console=LAYOUT.console(of.name),
         monitor=LAYOUT.monitor,
         channel=LAYOUT.channel,
+        share_server=LAYOUT.share_server,
         nvram=None if of.role.hardware.firmware is Firmware.BIOS else LAYOUT.nvram(of),
     )
 
@@ -114,6 +116,12 @@ def extra(of: Instance, xml: str = EXTRA) -> Instance:
     return dataclasses.replace(of, role=dataclasses.replace(of.role, libvirt_xml=xml))
 
 
+def sharing(of: Instance) -> Instance:
+    """The instance with two directories of the host's."""
+    shares = (Share(name="data", source="/srv/data", mount="/data"), Share(name="tools", source="/opt/tools"))
+    return dataclasses.replace(of, role=dataclasses.replace(of.role, shares=shares))
+
+
 ON_A_BRIDGE = RoleNetwork(bridge="br0.7", addresses=("192.0.2.10/24",), mtu=9000)
 LIMITED = dataclasses.replace(KVM, shares_cpus=True, shapes_traffic=True)
 SECURE_TPM_SATA = Hardware(firmware=Firmware.SECURE_BOOT, disk_bus=DiskBus.SATA, tpm=True)
@@ -144,6 +152,8 @@ CASES = {
     "devices-kvm": (with_devices(instance(), DEVICES), True, KVM),
     "windows-threads": (windows(with_devices(instance(), Devices(threads=2, screen=True))), True, KVM),
     "extra": (extra(instance()), True, TCG),
+    "shares": (sharing(instance()), True, TCG),
+    "shares-huge-pages": (sharing(with_devices(instance(), Devices(hugepages=True))), False, KVM),
     "windows-extra": (extra(windows(instance())), True, KVM),
     "windows-tcg": (windows(instance()), True, TCG),
     "windows-kvm": (windows(with_storage(instance(), 1), SECURE_TPM_SATA), True, KVM),

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.drivers.hypervisor.start_faults import why_not_started
 from orchestrator.errors import Permanent, Transient, WorldError
 from orchestrator.model import Devices
+from orchestrator.model.share import Share
 from tests.world.instances import instance
 
 _EXTRA = "<domain><clock><timer name='hpet' tickpolicy='catchup'/></clock></domain>"
@@ -17,6 +18,8 @@ _EXTRA = "<domain><clock><timer name='hpet' tickpolicy='catchup'/></clock></doma
 _NO_MODEL = "internal error: Unknown CPU model Nonesuch-v7"
 _NO_PAGES = "internal error: hugetlbfs filesystem is not mounted or disabled by administrator config"
 _NO_ROOM = "internal error: process exited: unable to map backing store for guest RAM: Cannot allocate memory"
+_NOT_SERVED = "internal error: virtiofsd died unexpectedly"
+_SHARES = (Share(name="data", source="/srv/data"),)
 _NO_POLICY = "unsupported configuration: unsupported rtc timer tickpolicy 'catchup'"
 
 
@@ -34,6 +37,7 @@ def told(text: str, code: int, **role: object) -> WorldError:
         (_NO_MODEL, libvirt.VIR_ERR_INTERNAL_ERROR, {"devices": Devices(cpu_model="N")}, Permanent, "cpuModel"),
         (_NO_PAGES, libvirt.VIR_ERR_INTERNAL_ERROR, {"devices": Devices(hugepages=True)}, Transient, "nr_hugepages"),
         (_NO_ROOM, libvirt.VIR_ERR_INTERNAL_ERROR, {"devices": Devices(hugepages=True)}, Transient, "nr_hugepages"),
+        (_NOT_SERVED, libvirt.VIR_ERR_INTERNAL_ERROR, {"shares": _SHARES}, Transient, "virtiofsd.log"),
         (_NO_POLICY, libvirt.VIR_ERR_CONFIG_UNSUPPORTED, {"libvirt_xml": _EXTRA}, Permanent, "libvirt.xml"),
     ],
 )
