@@ -268,9 +268,9 @@ def _host(
         ruleset_watch(tables.INET.name, lambda why: bell.ring("", why)),
         contextlib.ExitStack() as stack,
     ):
-        denied = egress.denied(settings.egress_deny, settings.egress_allow)
+        pool, denied = settings.network_pool, egress.denied(settings.egress_deny, settings.egress_allow)
         before = routing.befores(layout.routing, layout.routing6) if settings.forwarding == "auto" else {}
-        network = HostNetwork(machines.connection, clock, installation, denied, before, layout.names)
+        network = HostNetwork(machines.connection, clock, installation, denied, before, layout.names, pool)
         stack.enter_context(network.watch(bell.ring_service, bell.ring))
         vips = VipAddresses(settings.vip_interface, clock)
         stack.enter_context(vips.watch(bell.ring_vip))

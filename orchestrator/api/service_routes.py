@@ -18,14 +18,13 @@ from orchestrator.api.comparison import (
 )
 from orchestrator.api.guard import said
 from orchestrator.api.peers import caller_of
+from orchestrator.api.revision_views import RevisionView, RolloutView, view_revisions, view_rollout
 from orchestrator.api.views import (
     AppliedView,
     CheckedView,
     Counts,
     Documents,
     Pause,
-    RevisionView,
-    RolloutView,
     Selector,
     ServiceFile,
     ServiceView,
@@ -33,8 +32,6 @@ from orchestrator.api.views import (
     Undo,
     view_applied,
     view_checked,
-    view_revisions,
-    view_rollout,
     view_service,
 )
 from orchestrator.control.asking import labelled

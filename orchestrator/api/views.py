@@ -11,10 +11,9 @@ from fastapi import Query
 from pydantic import Field, StrictBool, StrictInt
 
 from orchestrator.api import heeded
+from orchestrator.api.card_views import CardView, cards_of
 from orchestrator.api.causes import CauseView, view_cause
-from orchestrator.api.comparison import Compared
 from orchestrator.api.problems import ProblemBody, body_of
-from orchestrator.control import revisions
 from orchestrator.control.applied import Applied
 from orchestrator.errors import VmroleError
 from orchestrator.model import (
@@ -22,20 +21,17 @@ from orchestrator.model import (
     InstanceName,
     Operation,
     Phase,
-    Revision,
     Role,
-    Rollout,
     Seat,
     Service,
     ServiceNetwork,
     Slot,
     Standing,
     Unit,
-    Upgrade,
     Verb,
 )
 from orchestrator.rules.frontends import doors_of
-from orchestrator.servicefile.difference import Change, difference
+from orchestrator.servicefile.difference import Change
 
 MASK = "***"
 DOCUMENTS_MAX = 500  # that are checked together
@@ -97,6 +93,7 @@ class InstanceView:
     protected: bool  # neither a verb nor healing touches it
     stop_asked: bool  # it shall be off, and is left off, until somebody starts it
     address: str
+    cards: tuple[CardView, ...]  # on bridges of the host's
     address6: str  # by which it is reached behind a VIP of IPv6 that the kernel carries; "": it needs none
     mac: str
     image: str
@@ -122,30 +119,6 @@ class AppliedView:
     service: ServiceView | None
     changes: tuple[Change, ...]
     operation: Operation | None
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class RevisionView:
-    """A version of a service's file. `applied_at_s` 0 and `applied_by` null: not known; `restores`: 0, or which."""
-
-    number: int
-    applied_at_s: float
-    applied_by: int | None  # uid
-    restores: int
-    changes: tuple[Change, ...]  # from the one before it, if that is kept
-    instances: tuple[InstanceName, ...]  # whose VMs are built as it says, and as no later one does
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutView:
-    """How far a service is on its way to its newest file. `rollout`: the one that runs, else the last, if any."""
-
-    service: str
-    file_revision: int
-    rollout: Rollout | None
-    upgrade: Upgrade
-    compared: tuple[Compared, ...]  # the canary and the others, while there is one; () else
-    instances: dict[InstanceName, int]  # of which revision each one's VM is; 0: of none that is kept
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -332,6 +305,7 @@ def view_instance(instance: Instance, service: Service | None, seat: Seat | None
         stop_asked=not instance.goal.runs,
         address=instance.nic.address,
         address6=instance.nic.address6,
+        cards=cards_of(instance),
         mac=instance.nic.mac,
         image=instance.role.image,
         image_sha256=instance.role.image_sha256,
@@ -363,38 +337,3 @@ def view_checked(checked: Applied | VmroleError) -> CheckedView:
         return CheckedView(service="", changes=(), refusal=body_of(checked))
     assert checked.service is not None  # as it would be
     return CheckedView(service=checked.service.address, changes=checked.changes, refusal=None)
-
-
-def view_revisions(known: Sequence[Revision], instances: Sequence[Instance]) -> list[RevisionView]:
-    """The revisions of a service, the oldest first, as shown."""
-    numbers = {one.name: revisions.of_instance(one, known) for one in instances}
-    before: list[Revision | None] = [None, *known[:-1]]
-    return [
-        RevisionView(
-            number=one.number,
-            applied_at_s=one.applied_at_s,
-            applied_by=one.applied_by,
-            restores=one.restores,
-            changes=difference(past.spec if past else None, one.spec) if past or one.number == 1 else (),
-            instances=tuple(name for name, number in numbers.items() if number == one.number),
-        )
-        for past, one in zip(before, known, strict=True)
-    ]
-
-
-def view_rollout(
-    service: Service,
-    known: Sequence[Revision],
-    rollouts: Sequence[Rollout],
-    instances: Sequence[Instance],
-    compared: tuple[Compared, ...],
-) -> RolloutView:
-    """How far a service's rollout is, as shown."""
-    return RolloutView(
-        service=service.address,
-        file_revision=known[-1].number,
-        rollout=rollouts[-1] if rollouts else None,
-        upgrade=service.spec.upgrade,
-        compared=compared,
-        instances={one.name: revisions.of_instance(one, known) for one in instances},
-    )

@@ -101,6 +101,7 @@ _INSTANCES: Columns[wire.InstanceView] = (
         ("CONNECTIONS", lambda row: "" if row["connections"] is None else str(row["connections"])),
         ("IMAGE", lambda row: row["image"]),
         ("MAC", lambda row: row["mac"]),
+        ("BRIDGES", lambda row: ",".join(f"{one['bridge']}={one['address']}" for one in row["cards"])),
         ("IPV6", lambda row: row["address6"]),
         ("DOMAIN", lambda row: "" if row["domain"] is None else str(row["domain"])),
         ("DOORS", lambda row: ",".join(f"{end}={place}" for end, place in row["doors"].items())),

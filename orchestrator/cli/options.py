@@ -6,13 +6,16 @@ import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.cli.refusals import exit_status, report
 from orchestrator.cli.render import FORMATS
 from orchestrator.errors import VmroleError
+
+if TYPE_CHECKING:
+    from orchestrator.client import wire
 
 _UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([a-z]*)")
@@ -50,6 +53,16 @@ def selector_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., A
     return click.option(
         "-l", "--selector", type=Labels(), metavar="LABELS", help=f"Only {what} with: tier=front,env!=prod."
     )
+
+
+by_bridge_option = click.option(
+    "--by-bridge", is_flag=True, help="The address on a bridge of the host's, of instances that have one."
+)
+
+
+def bridge_address(instance: wire.InstanceView) -> str:
+    """Its address on a bridge of the host's, the first of them; "": it has none."""
+    return next((card["address"] for card in instance["cards"] if card["address"]), "")
 
 
 def examples(*lines: str) -> str:

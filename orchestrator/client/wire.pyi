@@ -98,6 +98,12 @@ class Capsule(TypedDict):
     reason: str
     files: list[str]
 
+class CardView(TypedDict):
+    bridge: str
+    mac: str
+    address: str
+    refused: str
+
 Carrier = Literal["haproxy", "nftables"]
 
 class CauseView(TypedDict):
@@ -340,6 +346,7 @@ class InstanceView(TypedDict):
     protected: bool
     stop_asked: bool
     address: str
+    cards: list[CardView]
     address6: str
     mac: str
     image: str

@@ -334,7 +334,7 @@ class Reconciler:
         after, again_s = turn(self._present, self._host, instance, self._budget)
         for other in self._beginning.after(instance, after):
             self.wake("instance", other)
-        if after is None:
+        if after is None or after.lan_given != instance.lan_given:  # Its guard lets through what it has.
             self.wake("service", instance.service)
         if after is None or _stands_otherwise(instance, after):
             self._call(instance.service)

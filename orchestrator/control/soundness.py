@@ -43,7 +43,7 @@ from orchestrator.model import (
 )
 from orchestrator.model.devices import CPU_MODEL
 from orchestrator.model.drive import DISK_NAME_MAX, Drive, check_size, drive_name
-from orchestrator.model.lan import LINK
+from orchestrator.model.lan import DHCP, LINK
 from orchestrator.model.lease import LONGEST_S, SHORTEST_S
 from orchestrator.model.libvirt_xml import canonical
 from orchestrator.model.share import SOURCE, Share
@@ -74,6 +74,7 @@ _TIMES: Final = operator.attrgetter(
     "revisit_at_s",
     "healed_at_s",
     "calm_until_s",
+    "lan_given_at_s",
 )
 
 
@@ -223,7 +224,9 @@ def _share(share: Share) -> bool:
 def _role_network(network: RoleNetwork) -> Iterable[bool]:
     yield not network.bridge or re.fullmatch(LINK, network.bridge) is not None
     yield all(_is(IPv4Interface, one) for one in network.addresses)
-    yield all(_is(_IPV4, one) for one in (*network.dns, *([network.gateway] if network.gateway else [])))
+    yield all(
+        _is(_IPV4, one) for one in (*network.dns, *([network.gateway] if network.gateway not in ("", DHCP) else []))
+    )
 
 
 def _devices(devices: Devices) -> Iterable[bool]:

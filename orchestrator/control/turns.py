@@ -11,7 +11,7 @@ import threading
 from dataclasses import replace
 
 from orchestrator import lifecycle
-from orchestrator.control import healing, records
+from orchestrator.control import bridges, healing, records
 from orchestrator.control.present import Present
 from orchestrator.errors import Foreign, NoSpace, Permanent, Transient, Unreachable
 from orchestrator.model import Cause, Event, Instance, Phase, Power
@@ -51,8 +51,8 @@ def take_step(
 
     Raises StaleRevision when the API changed the goal meanwhile (read again), Transient when the store is away.
     """
+    before = bridges.follow(present, host, _follow_goal(before))
     now_s = host.machine.clock.now_s()
-    before = _follow_goal(before)
     called_for = lifecycle.detour(before)
     if called_for is not None and now_s >= before.retry_at_s:
         return _enter(present, before, called_for, now_s, because=_wish(before)), 0.0

@@ -28,7 +28,7 @@ from orchestrator.model.drive import RoleDrive as RoleDrive
 from orchestrator.model.healing import Healing, Ladder, ServiceHealing
 from orchestrator.model.image import AnswerFormat, Deadlines, DiskBus, DiskFormat, Firmware, Hardware, Image, Os
 from orchestrator.model.instance import Goal, Incarnation, Instance
-from orchestrator.model.lan import LanNic, RoleNetwork
+from orchestrator.model.lan import Given, LanNic, RoleNetwork
 from orchestrator.model.lease import Lease, Leasing, is_lease_id
 from orchestrator.model.naming import (
     BRIDGE_PREFIX,
@@ -147,6 +147,7 @@ __all__ = [
     "Firmware",
     "Fitness",
     "Frontend",
+    "Given",
     "Goal",
     "Hardware",
     "Healing",

@@ -109,6 +109,11 @@ class Instance:
     healed_at_s: float = 0.0  # when the last of them began; 0 = there was none
     reimages: tuple[float, ...] = ()  # when healing has reimaged it: the last few times
     restarts: tuple[float, ...] = ()  # when the guest restarted by itself: the last few times
+    lan_given: str = (
+        ""  # its address by DHCP on a bridge of the host's, by the server's word; "": none that it may use
+    )
+    lan_given_at_s: float = 0.0  # when a server said so last, or gave one that it may not use; 0: none has
+    lan_refused: str = ""  # in a sentence, why it may not use what it was given last; "": it may
     calms: int = 0  # how often its restarting for ever has been waited out
     calm_until_s: float = 0.0  # until when it is waited out now; 0 = it is not
     served_at_s: float = 0.0  # when this generation last entered rotation; 0 = it has not yet
@@ -212,7 +217,7 @@ class Instance:
     @property
     def lan(self) -> LanNic | None:
         """Its card on a bridge of the host's, if it has one."""
-        return lan_nic(self.role.network, self.index, self.uid, self.nic.mac)
+        return lan_nic(self.role.network, self.index, self.uid, self.nic.mac, self.lan_given)
 
     @property
     def hostname(self) -> str:

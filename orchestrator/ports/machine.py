@@ -12,6 +12,7 @@ from orchestrator.model import (
     Attachment,
     Digested,
     Domain,
+    Given,
     HostFit,
     Identity,
     Instance,
@@ -359,6 +360,16 @@ class Network(Protocol):
         """Why nothing reaches the instance through no fault of its own, in a few words; "" when its port stands.
 
         Cheap: the kernel is looked at, and nobody is asked.
+        """
+
+    def given(self) -> Sequence[Given]:
+        """What DHCP servers on bridges of the host's have given cards of ours in the last hour, by their own word as
+        it passed to the guest; of each card and address the last time. Cheap enough for each turn.
+        """
+
+    def keeps(self, address: str) -> str:
+        """Why no guest may have that address, whatever server gives it: in a few words what it is to this host, and
+        "" when it is nothing. VIPs and what instances have are not its business.
         """
 
     def has_port(self, instance: Instance) -> bool:

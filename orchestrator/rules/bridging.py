@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Final
 
 from orchestrator.errors import Problem
-from orchestrator.model import Instance, InstanceName, RoleNetwork, ServiceSpec, instance_name
+from orchestrator.model import Given, Instance, InstanceName, RoleNetwork, ServiceSpec, instance_name
 
+_THIS_NETWORK: Final = ipaddress.IPv4Network("0.0.0.0/8")  # RFC 1122
+_INEXACT_S: Final = 2.0  # when an address was given is known in whole seconds
 BridgeFault = Callable[[str, int | None], tuple[str, str]]
 """Why no card of that MTU can be on a bridge of the host's, and the remedy; both "" when it can."""
 
@@ -51,9 +54,56 @@ def fault(
             if why:
                 return Problem(why, key=f"roles.{role.name}.network.bridge", hint=hint)
     held = {address: name for other in others for address, name, _ in wanted(other)}
-    held |= {_bare(one.lan.address): one.name for one in instances if one.lan is not None}
+    held |= {one.lan.ip: one.name for one in instances if one.lan is not None and one.lan.ip}
     vips = {vip for one in (spec, *others) for vip in (one.vip, one.staging_vip) if vip}
     return _taken(spec, held, vips, pool) or _vip_of_another(spec, before, held) or _host_s(spec, before, own)
+
+
+def heard(instance: Instance, given: Iterable[Given]) -> Given | None:
+    """What its card was given last, where that is later than what its record knows."""
+    lan = instance.lan
+    own = [one for one in given if lan is not None and one.tap == lan.tap]
+    last = max(own, key=lambda one: (one.at_s, one.address == instance.lan_given), default=None)
+    return last if last is not None and _is_later(last, instance) else None
+
+
+def is_lost(instance: Instance, given: Iterable[Given]) -> bool:
+    """Whether another card of ours has been given its address since."""
+    lan = instance.lan
+    others = (one for one in given if lan is not None and one.tap != lan.tap and one.address == instance.lan_given)
+    return any(_is_later(one, instance) for one in others)
+
+
+def given_fault(instance: Instance, given: Given, specs: Iterable[ServiceSpec], instances: Iterable[Instance]) -> str:
+    """Why the instance may not have what it was given beside what all have and are to have; "" when it may.
+
+    Of two that were given one address, it is whose server said so last. An address that stands in a file is its own.
+    """
+    address = ipaddress.IPv4Address(given.address)
+    if address in _THIS_NETWORK or any(
+        (address.is_loopback, address.is_link_local, address.is_multicast, address.is_reserved)
+    ):
+        return "it is no address of one machine"
+    for spec in specs:
+        if given.address in (spec.vip, spec.staging_vip):
+            return "it is a VIP"
+        for wants, name, _ in wanted(spec):
+            if wants == given.address and name != instance.name:
+                return f"it is that of {name}"
+    for other in instances:
+        held = other.lan is not None and other.lan.ip == given.address and other.name != instance.name
+        if held and not (other.lan is not None and other.lan.by_dhcp and not _is_later_held(other, given)):
+            return f"{other.name} has it"
+    return ""
+
+
+def _is_later(given: Given, instance: Instance) -> bool:
+    return given.at_s > instance.lan_given_at_s + _INEXACT_S
+
+
+def _is_later_held(other: Instance, given: Given) -> bool:
+    """Whether the other was given its address after that."""
+    return other.lan_given_at_s > given.at_s + _INEXACT_S
 
 
 def _taken(spec: ServiceSpec, held: dict[str, InstanceName], vips: set[str], pool: str) -> Problem | None:
@@ -95,7 +145,7 @@ def _host_s(spec: ServiceSpec, before: ServiceSpec | None, own: Callable[[], Col
 
 def _short(network: RoleNetwork, instances: int, role: str) -> Problem | None:
     number = len(network.addresses)
-    if not network.bridge or number >= instances:
+    if not network.addresses or number >= instances:
         return None
     told = f"{instances} instances need an address each on {network.bridge}, and there are {number}"
     return Problem(told, key=f"roles.{role}.network.addresses", hint="add some to the file, and apply that")

@@ -11,8 +11,8 @@ from vmrole_unattend.nocloud import PROXY
 
 from orchestrator.errors import Problem
 from orchestrator.model import BRIDGE_PREFIX, AnswerFormat, Carrier, Image, Road, Role, RoleNetwork
-from orchestrator.model.lan import LINK, MTU_LEAST, MTU_MOST
-from orchestrator.servicefile.fields import PORT_LAST, Answer, integer, shaped, text
+from orchestrator.model.lan import DHCP, LINK, MTU_LEAST, MTU_MOST
+from orchestrator.servicefile.fields import PORT_LAST, Answer, integer, shape_of, shaped, text
 from orchestrator.servicefile.reader import Reader, shown
 from orchestrator.servicefile.tree import Map
 
@@ -32,10 +32,13 @@ def read_network(reader: Reader, node: Map, at: str) -> RoleNetwork:
     """What stands below `network` of the role `node`; faults are noted."""
     at = f"{at}.network"
     network = reader.keys(node.get("network", Map()), at, _KEYS)
+    if network.get("addresses") == DHCP and "bridge" not in network:
+        told = "there is no bridge whose DHCP server could be asked"
+        reader.fault(f"{at}.addresses", told, "say bridge: NAME, too")
     return RoleNetwork(
         bridge=reader.take(network, at, "bridge", _bridge, ""),
-        addresses=reader.take(network, at, "addresses", _list(_cidr, _ADDRESSES_MOST, _CIDR), ()),
-        gateway=reader.take(network, at, "gateway", _address, ""),
+        addresses=reader.take(network, at, "addresses", _addresses, ()),
+        gateway=reader.take(network, at, "gateway", _gateway, ""),
         dns=reader.take(network, at, "dns", _list(_address, _SERVERS_MOST, _IPV4), ()),
         search=reader.take(network, at, "search", _list(_domain, _DOMAINS_MOST, _DOMAIN), ()),
         proxy=reader.take(network, at, "proxy", _proxy, ""),
@@ -52,11 +55,11 @@ def check_network(reader: Reader, at: str, role: Role) -> None:
                 reader.fault(f"{key}.{name}", "there is no bridge that it could be on", "say bridge: NAME, too")
         return
     number = len(network.addresses)
-    if number < role.instances and not _noted(reader, f"{key}.addresses"):
+    if number and number < role.instances and not _noted(reader, f"{key}.addresses"):
         told = f"{role.instances} instances need an address each, and there are {number}"
-        reader.fault(f"{key}.addresses", told, "write as many, each with the length of the network: [192.0.2.10/24]")
+        reader.fault(f"{key}.addresses", told, "write as many, or none for DHCP")
     _check_addresses(reader, f"{key}.addresses", network)
-    if network.gateway and network.addresses:
+    if network.gateway and not _noted(reader, f"{key}.addresses"):
         _check_gateway(reader, f"{key}.gateway", network)
     if role.reimage is not Road.COLD:
         told = (
@@ -104,6 +107,13 @@ def _check_addresses(reader: Reader, key: str, network: RoleNetwork) -> None:
 
 
 def _check_gateway(reader: Reader, key: str, network: RoleNetwork) -> None:
+    if network.by_dhcp or network.gateway == DHCP:
+        if network.by_dhcp and network.gateway != DHCP:
+            told = "which network its addresses are in is not known beforehand"
+            reader.fault(key, told, f"say gateway: {DHCP}, for the router that the server tells of")
+        elif not network.by_dhcp:
+            reader.fault(key, "the addresses are written down, and so nobody asks DHCP", "name the router itself")
+        return
     subnet = ipaddress.IPv4Interface(network.addresses[0]).network
     gateway = ipaddress.IPv4Address(network.gateway)
     if gateway not in subnet or gateway in (subnet.network_address, subnet.broadcast_address):
@@ -199,3 +209,20 @@ def _list(
         return faults[0] if faults else tuple(answer for answer in answers if isinstance(answer, str))
 
     return read
+
+
+_listed = _list(_cidr, _ADDRESSES_MOST, _CIDR)
+
+
+@shaped(anyOf=[{"const": DHCP}, shape_of(_listed)])
+def _addresses(node: object) -> Answer[tuple[str, ...]]:
+    """None of them: a DHCP server gives them."""
+    if isinstance(node, str):
+        hint = f"write [first, second], each with the length of its network, or {DHCP}"
+        return () if node == DHCP else Problem(f"{shown(node)} is not a list", hint=hint)
+    return _listed(node)
+
+
+@shaped(anyOf=[{"const": DHCP}, shape_of(_address)])
+def _gateway(node: object) -> Answer[str]:
+    return DHCP if node == DHCP else _address(node)

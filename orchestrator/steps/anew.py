@@ -17,6 +17,7 @@ def phase(seen: Instance, entered: Phase, now_s: float) -> Instance:
     begun = replace(begun, sick_s=0.0, sick_since_s=0.0, asked_at_s=0.0, asks=0, forced=False)
     begun = replace(begun, frozen_since_s=0.0, only_probe=False, powered_on=seen.is_off, apart=Apart.NOT)
     begun = replace(begun, farewell=parting.due(seen, entered))
+    begun = lease(begun) if entered.traits.is_off else begun
     return begun if entered.traits.has_failed else replace(begun, retry_at_s=0.0, revisit_at_s=0.0)
 
 
@@ -25,7 +26,7 @@ def generation(seen: Instance) -> Instance:
     asked_for = seen.goal.wanted.generation > seen.generation
     role = seen.goal.role if asked_for or seen.phase.traits.is_gone else seen.role
     return replace(
-        agent(services(seen)),
+        lease(agent(services(seen))),
         proven=(seen.proven or seen.served_at_s > 0) and role.builds_like(seen.role),
         generation=seen.generation + 1,
         boot=0,
@@ -57,6 +58,11 @@ def boot(seen: Instance) -> Instance:
 def services(seen: Instance) -> Instance:
     """Nothing is known of the guest's services."""
     return replace(seen, units=())
+
+
+def lease(seen: Instance) -> Instance:
+    """Nobody has given it an address since: what it had by DHCP its next VM asks for anew."""
+    return replace(seen, lan_given="", lan_refused="")
 
 
 def setup_complete(seen: Instance) -> Instance:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from tests.world.waiting import comes_true
 __all__ = ["ready"]  # fixtures
 BRIDGE, NEIGHBOUR = "office0", "neighbour"
 _SUBNET = "198.51.100"
+_HEARS_S = 20.0  # a look of the host's, a turn, the guard; some seconds
 SERVICE = f"""service: shop
 vip: {VIP}
 roles:
@@ -141,6 +144,66 @@ def test_a_role_on_a_bridge(lab: Lab, ready: RoleDaemon, office: Place) -> None:
     assert set(told) == {f"{name}.shop" for name in names}
     assert all(f"PORT-MISSING there is no bridge {BRIDGE} on this host" in one for one in told.values()), told
     assert instance(ready)["phase"] == "serving", "clients reach it by the private network"
+
+
+BY_DHCP = f"""service: shop
+vip: {VIP}
+roles:
+  web:
+    image: micro
+    instances: 1
+    size: {{vcpus: 1, memory: 128 MiB}}
+    network: {{bridge: {BRIDGE}}}
+    endpoints:
+      http: {{port: 80, target: 8080, protocol: http, probe: {{path: /healthz}}}}
+    setup: {{within: 15 min}}
+    ready: {{within: 10 min}}
+"""
+# As cloud-init would have it done: an address and nothing else.
+_TAKES = r"""cat > /tmp/takes << 'END'
+#!/bin/sh
+[ "$1" = bound ] || exit 0
+ip -4 addr flush dev eth1
+ip addr add "$ip/24" dev eth1
+END
+chmod +x /tmp/takes; ip link set eth1 up; udhcpc -i eth1 -n -q -t 5 -T 2 -s /tmp/takes > /dev/null 2>&1; echo asked"""
+
+
+@contextlib.contextmanager
+def giving(office: Place, last: int) -> Iterator[None]:
+    """A DHCP server of the neighbour's that has one address to give away."""
+    address = f"{_SUBNET}.{last}"
+    asked = [*office.prefix, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--no-ping",
+             "--interface=eth0", f"--dhcp-range={address},{address},2m", "--dhcp-authoritative", "--leasefile-ro",
+             f"--dhcp-option=3,{_SUBNET}.2", "--pid-file="]  # fmt: skip
+    server = subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def test_a_role_whose_addresses_are_given_by_dhcp(lab: Lab, ready: RoleDaemon, office: Place) -> None:
+    """By a server of that network, as real clients ask it; it serves before, and is reached there after, by what it
+    has then and nothing else. The host believes the server, shows it, and follows.
+    """
+    apply(ready, BY_DHCP)
+    assert instance(ready)["cards"][0]["address"] == ""
+    for last in (77, 88):
+        own = f"{_SUBNET}.{last}"
+        with giving(office, last):
+            assert lab.guest("web-0.shop", ["/bin/sh", "-c", _TAKES]) == "asked\n"
+            assert comes_true(lambda own=own: answers(office, own), ARRIVES_S + _HEARS_S)  # type: ignore[misc]
+        assert instance(ready)["cards"][0]["address"] == own
+        assert f"HostName {own}" in ready.run("ssh-config", "shop", "--by-bridge").stdout
+        assert f"it is {own} on bridge {BRIDGE}, by DHCP" in ready.run("events", "web-0.shop").stdout
+    former = (
+        f"ip address add {_SUBNET}.77/24 dev eth1; ping -c1 -W2 -I {_SUBNET}.77 {_SUBNET}.2 > /dev/null && echo lied"
+    )
+    assert lab.guest("web-0.shop", ["/bin/sh", "-c", f"{former}; echo done"]) == "done\n"
+    told = json.loads(ready.run("inventory", "--list", "--by-bridge").stdout)["_meta"]["hostvars"]["web-0.shop"]
+    assert told["ansible_host"] == f"{_SUBNET}.88"
 
 
 def served() -> str:

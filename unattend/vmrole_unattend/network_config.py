@@ -18,6 +18,7 @@ ENTRY = "eth{}"  # what our entries are called: a guest's interfaces keep the na
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
 # Python would take a mask for a prefix length, and any text at all as the zone of an IPv6 address.
 _ADDRESS = re.compile(r"[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?")
+_WORSE = 4096  # than what any renderer gives a way by itself (1024 is networkd's)
 _DOMAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _T = TypeVar("_T")
 
@@ -26,7 +27,8 @@ _T = TypeVar("_T")
 class Network:
     """One interface, known by its `mac` (52:54:00:… in lower case). `address` in CIDR; DHCP gives one when empty.
 
-    `address6` in CIDR and `gateway6` come besides, whatever routers say.
+    `address6` in CIDR and `gateway6` come besides, whatever routers say. Of what DHCP tells, `routes` and `names` say
+    whether the ways to other networks, and the servers for names, are taken.
     """
 
     mac: str
@@ -36,6 +38,8 @@ class Network:
     search: tuple[str, ...] = ()
     address6: str = ""
     gateway6: str = ""
+    routes: bool = True
+    names: bool = True
 
 
 def check(network: Network) -> None:
@@ -106,7 +110,7 @@ def _entry(network: Network) -> dict[str, object]:
     interface: dict[str, object] = {"match": {"macaddress": network.mac}}
     addresses, routes = [], []
     if not network.address:
-        interface |= {"dhcp4": True, "dhcp-identifier": "mac"}
+        interface |= {"dhcp4": True, "dhcp-identifier": "mac", **_overrides(network)}
     else:
         addresses.append(network.address)
         if network.gateway:
@@ -122,6 +126,13 @@ def _entry(network: Network) -> dict[str, object]:
         searched = {"search": list(network.search)} if network.search else {}
         interface["nameservers"] = {"addresses": list(network.dns), **searched}
     return interface
+
+
+def _overrides(network: Network) -> dict[str, object]:
+    """What is not taken of DHCP. A renderer that cannot leave ways out (ifupdown, sysconfig) has them be worse."""
+    ways = {} if network.routes else {"use-routes": False, "route-metric": _WORSE}
+    names = {} if network.names else {"use-dns": False}
+    return {"dhcp4-overrides": {**ways, **names}} if ways or names else {}
 
 
 def network_data(network: Network, link: str) -> dict[str, object]:

@@ -197,7 +197,7 @@ def _role(role: wire.Role) -> list[tuple[str, object]]:
 
 
 def _bridge(network: wire.RoleNetwork) -> str:
-    told = f"{network['bridge']}: {', '.join(network['addresses'])}" if network["bridge"] else ""
+    told = f"{network['bridge']}: {', '.join(network['addresses']) or 'by DHCP'}" if network["bridge"] else ""
     return f"{told} by {network['gateway']}" if network["gateway"] else told
 
 
@@ -245,6 +245,7 @@ def _instance(client: Client, name: str) -> list[str]:
         ("Labels", labels_of(row)),
         ("Address", f"{row['address']} ({row['mac']})"),
         ("IPv6", row["address6"]),
+        *((f"On {card['bridge']}", card_of(card)) for card in row["cards"]),
         *((f"Reached by {end}", place) for end, place in row["doors"].items()),
         ("Pool", pool),
         ("Image", f"{row['image']} ({row['image_sha256'][:12]})"),
@@ -256,6 +257,11 @@ def _instance(client: Client, name: str) -> list[str]:
         ("Revision", row["revision"]),
     ]
     return [*_fields(pairs), *_each_check(client, row), *_past(client, row["name"])]
+
+
+def card_of(card: wire.CardView) -> str:
+    """The address on a bridge of the host's, or why there is none."""
+    return f"{card['address'] or card['refused'] or 'no address yet, by DHCP'} ({card['mac']})"
 
 
 def _asked_for(row: wire.InstanceView) -> str:

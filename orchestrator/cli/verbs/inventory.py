@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli import render
-from orchestrator.cli.options import examples, selector_option
+from orchestrator.cli.options import bridge_address, by_bridge_option, examples, selector_option
 from orchestrator.client.client import Client
 
 if TYPE_CHECKING:
     from orchestrator.client import wire
 
-_FACTS = ("service", "role", "index", "phase", "generation", "image", "image_sha256", "labels", "protected")
+_FACTS = ("service", "role", "index", "phase", "generation", "image", "image_sha256", "labels", "protected", "cards")
 
 
 @click.command(epilog=examples("vmrole inventory --list", "ansible-inventory -i ./vmrole-inventory --graph"))
@@ -24,9 +24,12 @@ _FACTS = ("service", "role", "index", "phase", "generation", "image", "image_sha
 )
 @click.option("--host", "host", metavar="INSTANCE", help="The variables of one instance, as Ansible asks.")
 @click.option("--user", metavar="NAME", help="Who Ansible is in the guests: ansible_user.")
+@by_bridge_option
 @selector_option("instances")
 @click.pass_obj
-def inventory(client: Client, listing: bool, host: str | None, user: str | None, selector: str | None) -> None:
+def inventory(
+    client: Client, listing: bool, host: str | None, user: str | None, by_bridge: bool, selector: str | None
+) -> None:
     """Prints instances as Ansible's dynamic inventory: groups by service, role, phase and host.
 
     Ansible takes it as a file that may be run, of two lines: #!/bin/sh, and exec vmrole inventory "$@".
@@ -37,13 +40,15 @@ def inventory(client: Client, listing: bool, host: str | None, user: str | None,
     if listing and host is not None:
         raise click.UsageError("--list or --host, not both")
     if host is not None:
-        answer: dict[str, Any] = variables(client.instance(host), user)
+        answer: dict[str, Any] = variables(client.instance(host), user, by_bridge)
     else:
-        answer = groups(client.instances(labels=selector or ""), client.host or socket.gethostname(), user)
+        answer = groups(client.instances(labels=selector or ""), client.host or socket.gethostname(), user, by_bridge)
     render.show([render.as_json(answer, indent=2)])
 
 
-def groups(instances: Sequence[wire.InstanceView], host: str, user: str | None) -> dict[str, Any]:
+def groups(
+    instances: Sequence[wire.InstanceView], host: str, user: str | None, by_bridge: bool = False
+) -> dict[str, Any]:
     """What Ansible's `--list` expects: groups with their hosts, and the variables of all in `_meta`."""
     members: dict[str, list[str]] = {}
     for instance in instances:
@@ -55,7 +60,7 @@ def groups(instances: Sequence[wire.InstanceView], host: str, user: str | None) 
         }
         for kind, name in of.items():
             members.setdefault(f"{kind}_{_group_name(name)}", []).append(instance["name"])
-    hosts = {instance["name"]: variables(instance, user) for instance in instances}
+    hosts = {instance["name"]: variables(instance, user, by_bridge) for instance in instances}
     return {
         "_meta": {"hostvars": hosts},
         "all": {"children": ["ungrouped", *sorted(members)]},
@@ -63,9 +68,9 @@ def groups(instances: Sequence[wire.InstanceView], host: str, user: str | None) 
     }
 
 
-def variables(instance: wire.InstanceView, user: str | None) -> dict[str, Any]:
-    """Of one instance: its address in the private network, and what vmrole knows of it."""
-    told: dict[str, Any] = {"ansible_host": instance["address"]}
+def variables(instance: wire.InstanceView, user: str | None, by_bridge: bool = False) -> dict[str, Any]:
+    """Of one instance: its address in the private network or on a bridge, and what vmrole knows of it."""
+    told: dict[str, Any] = {"ansible_host": (by_bridge and bridge_address(instance)) or instance["address"]}
     if user is not None:
         told["ansible_user"] = user
     return told | {f"vmrole_{fact}": value for fact, value in instance.items() if fact in _FACTS}

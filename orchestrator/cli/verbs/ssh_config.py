@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli import names, render
-from orchestrator.cli.options import examples
+from orchestrator.cli.options import bridge_address, by_bridge_option, examples
 from orchestrator.client.client import Client
 
 if TYPE_CHECKING:
@@ -31,15 +31,17 @@ user_option = click.option("--user", "-u", metavar="NAME", callback=_user, help=
 @click.command(epilog=examples("vmrole ssh-config shop --user debian"))
 @click.argument("subject", default="", shell_complete=names.subject)
 @user_option
+@by_bridge_option
 @click.pass_obj
-def ssh_config(client: Client, subject: str, user: str | None) -> None:
+def ssh_config(client: Client, subject: str, user: str | None, by_bridge: bool) -> None:
     """Prints a Host block of ssh_config(5) for each instance: an Include of it, and ssh knows them by name.
 
     SUBJECT narrows to an instance, a role (web.shop) or a service. A host key is kept under the instance's name, not
     its address, which another instance may have one day.
     """
     for instance in client.instances(subject):
-        render.show(block(instance, user, by_way_of(client)))
+        at = bridge_address(instance) if by_bridge else ""
+        render.show(block(instance, user, "" if at else by_way_of(client), at))
 
 
 def by_way_of(client: Client) -> str:
@@ -47,13 +49,15 @@ def by_way_of(client: Client) -> str:
     return (f"[{client.host}]" if ":" in client.host else client.host) or "none"
 
 
-def block(instance: wire.InstanceView, user: str | None, jump: str = "none") -> list[str]:
-    """The lines for one instance, which is known by its full name."""
+def block(instance: wire.InstanceView, user: str | None, jump: str = "none", at: str = "") -> list[str]:
+    """The lines for one instance, which is known by its full name. `at`: its address, where that is not the private
+    one; nothing is said of the way to it then.
+    """
     lines = [
         f"Host {instance['name']}",
-        f"    HostName {instance['address']}",
+        f"    HostName {at or instance['address']}",
         f"    HostKeyAlias {instance['name']}",
-        # What the user's file says of all hosts leads away from a network that its host alone is in.
-        f"    ProxyJump {jump}",
     ]
+    if jump:  # What the user's file says of all hosts leads away from a network that its host alone is in.
+        lines.append(f"    ProxyJump {jump}")
     return [*lines, f"    User {user}", ""] if user is not None else [*lines, ""]

@@ -26,7 +26,7 @@ from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.on_disk import on_disk
 from orchestrator.drivers.tools.windows_machine import windows_machine
 from orchestrator.errors import Permanent, Whose
-from orchestrator.model import AnswerFormat, Instance, InstanceName, service_of
+from orchestrator.model import AnswerFormat, Instance, InstanceName, LanNic, service_of
 
 _FILE_MODE = 0o600
 _DIRECTORY_MODE = 0o711
@@ -153,8 +153,17 @@ def cloud_answers(instance: Instance, reveal: Reveal) -> nocloud.Answers:
         proxy=role.network.proxy,
         address6=f"{nic.address6}/64" if nic.address6 else "",
         gateway6=nic.gateway6,
-        more=(Network(mac=lan.mac, address=lan.address, gateway=lan.gateway),) if lan else (),
+        more=(_beside(lan),) if lan else (),
     )
+
+
+def _beside(lan: LanNic) -> Network:
+    """The card on a bridge of the host's. By DHCP it has an address, and the way to everywhere where that is wanted;
+    whom to ask for names is known.
+    """
+    if lan.by_dhcp:
+        return Network(mac=lan.mac, routes=bool(lan.gateway), names=False)
+    return Network(mac=lan.mac, address=lan.address, gateway=lan.gateway)
 
 
 def _must_be_memory(folder: Path, mounts: Path) -> None:

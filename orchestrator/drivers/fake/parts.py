@@ -13,6 +13,7 @@ from orchestrator.model import (
     AnswerFormat,
     Carried,
     Frontend,
+    Given,
     Instance,
     InstanceName,
     Member,
@@ -335,6 +336,14 @@ class FakeNetwork:
         machine = self._world.machines.get(instance.name)
         running = machine is not None and machine.power is Power.RUNNING
         return "its port is not on its bridge" if running and instance.name in self._world.unplugged else ""
+
+    def given(self) -> Sequence[Given]:
+        """See ports.Network."""
+        return tuple(self._world.given.values())
+
+    def keeps(self, address: str) -> str:
+        """See ports.Network."""
+        return "this host's own address" if address in self._world.own else ""
 
     def has_port(self, instance: Instance) -> bool:
         """See ports.Network."""

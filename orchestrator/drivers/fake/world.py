@@ -11,6 +11,7 @@ from orchestrator.errors import Permanent
 from orchestrator.model import (
     AnswerFormat,
     Frontend,
+    Given,
     Instance,
     InstanceName,
     Limits,
@@ -168,6 +169,8 @@ class World:
         self.called: dict[str, dict[str, frozenset[str]]] = {}  # service -> role -> DIPs
         self.networks: dict[str, frozenset[InstanceName]] = {}
         self.cards: dict[str, dict[InstanceName, Nic]] = {}  # of each network
+        self.given: dict[tuple[str, str], Given] = {}  # by DHCP, to each card and address
+        self.own: set[str] = set()  # addresses of the host
         self.unplugged: set[InstanceName] = set()  # whose ports somebody took off the service's bridge
         self.vips: set[str] = set()  # of ours, on the host's interface
         self.vips_taken_off: list[str] = []  # by us
@@ -287,6 +290,7 @@ class World:
         self.seats_taken.clear()
         self.connections.clear()
         self.networks.clear()
+        self.given.clear()
         self.vips.clear()
         self.unplugged.clear()
         self.discs.clear()

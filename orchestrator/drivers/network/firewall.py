@@ -9,12 +9,12 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from orchestrator.drivers.network import shared_vips
+from orchestrator.drivers.network import shared_vips, tables_given
 from orchestrator.drivers.network.connection_limits import CROWDING_S
 from orchestrator.drivers.network.tables import ASKED_S, BRIDGE, INET, inet
 from orchestrator.drivers.tools import nft
 from orchestrator.drivers.tools.nft import Key, Set
-from orchestrator.model import Instance, Mode, Service, by_card, other_deployment
+from orchestrator.model import Given, Instance, Mode, Service, by_card, other_deployment
 from orchestrator.ports import Clock
 
 _ENDS: Final = {
@@ -44,6 +44,7 @@ class Firewall:
         self._fixed: dict[str, str] = {}  # family -> what the kernel showed right after we wrote it
         self._seen: dict[str, nft.Found | None] = {}  # family -> the table
         self._generation = 0  # of what was seen; 0 when it is not known
+        self._given: tuple[float, tuple[Given, ...]] = -math.inf, ()  # when looked at, what was there
         self._filled: dict[str, tuple[float, dict[str, float]]] = {}  # set -> when looked at, what is in it
 
     def route_for_others(self, versions: Collection[int]) -> None:
@@ -134,6 +135,15 @@ class Firewall:
     def asking(self) -> Mapping[str, float]:
         """When the MACs asked for an address last (seconds since the epoch) that have done so lately, without one."""
         return self._lately(BRIDGE, "asking", ASKED_S)
+
+    def given(self) -> tuple[Given, ...]:
+        """What DHCP servers of the host's bridges have given cards of ours lately, as it was a second ago or less."""
+        with self._lock:
+            looked_s, found = self._given
+            if self._clock.monotonic_s() - looked_s > tables_given.AGAIN_S:
+                found = tables_given.given(self._clock.now_s())
+                self._given = self._clock.monotonic_s(), found
+            return found
 
     def _lately(self, table: nft.Table, name: str, stays_s: int) -> Mapping[str, float]:
         with self._lock:
@@ -265,7 +275,7 @@ def _wanted(service: Service, instances: Sequence[Instance]) -> _Wanted:
         ("bridge", "cards"): frozenset(
             (tap, mark) for tap, mac, _ in cards for mark in _marks(bytes.fromhex(mac.replace(":", ""))[2:])
         ),
-        ("bridge", "guests"): frozenset(cards),
+        ("bridge", "guests"): frozenset(card for card in cards if card[2]),  # by DHCP, it may have none yet
         ("bridge", "outside"): frozenset((one.lan.tap,) for one in instances if one.lan is not None),
         ("bridge", "guests6"): frozenset(
             (one.nic.tap, one.nic.mac, address)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import ipaddress
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from orchestrator.drivers.network import (
     ipv6_host,
     laid_cards,
     lan_ports,
+    libvirt_networks,
     links,
     name_server,
     network_xml,
@@ -37,6 +39,7 @@ from orchestrator.drivers.network import (
 from orchestrator.drivers.network.connection_limits import FLOWS_MAX
 from orchestrator.drivers.network.firewall import Firewall
 from orchestrator.drivers.network.gateways import gateways, put_back
+from orchestrator.drivers.network.given_watch import given_watch
 from orchestrator.drivers.network.link_watch import link_watch
 from orchestrator.drivers.network.network_xml import Described
 from orchestrator.drivers.network.tables import QUESTIONS_MAX
@@ -44,7 +47,18 @@ from orchestrator.drivers.network.unanswered import Unanswered
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.libvirt_connection import LibvirtConnection
 from orchestrator.errors import Foreign, Permanent, VmroleError
-from orchestrator.model import BRIDGE_PREFIX, TAP_PREFIX, Instance, InstanceName, Missing, Nic, Notice, Part, Service
+from orchestrator.model import (
+    BRIDGE_PREFIX,
+    TAP_PREFIX,
+    Given,
+    Instance,
+    InstanceName,
+    Missing,
+    Nic,
+    Notice,
+    Part,
+    Service,
+)
 from orchestrator.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -69,8 +83,11 @@ class HostNetwork:
         denied: Sequence[str] = (),
         before: Mapping[int, routing.Before] = MappingProxyType({}),
         names: Path | None = None,
+        pool: str = "",
     ) -> None:
         """`denied`: the networks that guests do not reach (CIDR), apart from each other.
+
+        `pool`: from which private networks are cut (CIDR); "" where nothing else is given away.
 
         `names`: where files with the names of roles are, which dnsmasq's user can get to; None: roles have no names.
 
@@ -82,6 +99,7 @@ class HostNetwork:
         self._firewall = Firewall(clock, denied)
         self._before = before
         self._names = names
+        self._pool = ipaddress.ip_network(pool) if pool else None
         self._firewall.route_for_others(self._for_others())
         self._ports = tap_ports.TapPorts(clock)
         self._lan_ports = lan_ports.LanPorts()
@@ -94,7 +112,7 @@ class HostNetwork:
 
     def _describe(self, network: libvirt.virNetwork) -> Described:
         """What it is; one of another installation counts as one without our metadata."""
-        described = _describe(network)
+        described = libvirt_networks.describe(network)
         if self._installation and described.installation not in ("", self._installation):
             return dataclasses.replace(described, service="")
         return described
@@ -157,9 +175,9 @@ class HostNetwork:
         with self._locks.setdefault(service.name, threading.Lock()):
             self._laid.pop(service.name, None)
             with self._connection.use(f"network {service.network.name}") as connection:
-                network = _find(connection, service.network.name)
+                network = libvirt_networks.find(connection, service.network.name)
                 if network is not None and self._describe(network).service == service.name:
-                    _remove(network)
+                    libvirt_networks.remove(network)
             for version, before in self._before.items():
                 before.end(service.name, others=bool(self._routed_by(version) - {service.name}))
             self._firewall.forget(service.name)
@@ -224,11 +242,13 @@ class HostNetwork:
         """See ports.Network."""
         return not tap_ports.absence(instance)
 
+    @contextlib.contextmanager
     def watch(
         self, wake: Callable[[str, str], None], wake_instance: Callable[[InstanceName, str], None]
-    ) -> contextlib.AbstractContextManager[None]:
+    ) -> Iterator[None]:
         """Until the context ends, `wake` is called with a service and a reason as soon as a link, an address or
-        routing is not as this process laid it, and `wake_instance` when a port is there no more; on another thread.
+        routing is not as this process laid it, and `wake_instance` when a port is there no more, or a DHCP server of
+        a bridge's has given an address; on other threads.
         """
 
         def look(why: str) -> None:
@@ -241,7 +261,25 @@ class HostNetwork:
             except VmroleError as error:  # The thread must go on; the audits look again as well.
                 log.warning("what was laid could not be looked at: %s", error)
 
-        return link_watch(lambda link: link.startswith((BRIDGE_PREFIX, TAP_PREFIX)), look)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(link_watch(lambda link: link.startswith((BRIDGE_PREFIX, TAP_PREFIX)), look))
+            stack.enter_context(given_watch(self.given, self._by_dhcp, wake_instance))
+            yield
+
+    def _by_dhcp(self) -> Mapping[str, InstanceName]:
+        """Who has which card, of those whose address a DHCP server of a bridge's gives."""
+        cards = ((one.lan, one.name) for laid in list(self._laid.values()) for one in laid.instances)
+        return {lan.tap: name for lan, name in cards if lan is not None and lan.by_dhcp}
+
+    def given(self) -> tuple[Given, ...]:
+        """See ports.Network."""
+        return self._firewall.given()
+
+    def keeps(self, address: str) -> str:
+        """See ports.Network."""
+        if self._pool is not None and ipaddress.ip_address(address) in self._pool:
+            return f"in {self._pool}, from which private networks are cut"
+        return "this host's own address" if address in {one for _, one in host_addresses.all_of_them()} else ""
 
     def _broken(self) -> list[str]:
         """The services of which something is not there any more. Rules and libvirt's own part are not looked at.
@@ -266,7 +304,7 @@ class HostNetwork:
     def _network_faults(self, service: Service) -> Iterator[str]:
         name, bridge = service.network.name, service.network.bridge
         with self._connection.use(f"network {name}") as connection:
-            network = _find(connection, name)
+            network = libvirt_networks.find(connection, name)
             running = network is not None and network.isActive()
             names = hosts_files.directory(self._names, service.name) if self._names is not None else None
             unread = running and names is not None and not names.is_dir()
@@ -288,7 +326,7 @@ class HostNetwork:
     def _refuse_foreign(self, service: Service) -> None:
         name, bridge = service.network.name, service.network.bridge
         with self._connection.use(f"network {name}") as connection:
-            network = _find(connection, name)
+            network = libvirt_networks.find(connection, name)
             if network is None:
                 if links.look(bridge) is not None:
                     raise Foreign(
@@ -301,14 +339,6 @@ class HostNetwork:
                     hint=f"rename it, or choose another name for {service.name}",
                 )
 
-    def _changes(self, network: libvirt.virNetwork, wanted: Described) -> list[str]:
-        """What of its definition is another: in words when somebody did it, "" for what a former version left out."""
-        now = self._describe(network)
-        changes = [] if network.isPersistent() else [f"undefined network {network.name()}"]
-        if not _same_frame(now, wanted):
-            changes.append(f"changed the definition of network {network.name()}")
-        return changes or ([""] if now.options != wanted.options else [])
-
     def _lay_network(self, service: Service, instances: Sequence[Instance], notices: list[Notice]) -> None:
         name, bridge = service.network.name, service.network.bridge
         places = [network_xml.reservation(one) for one in instances]
@@ -318,9 +348,9 @@ class HostNetwork:
         render = functools.partial(network_xml.render, service, places, installation=self._installation, names=names)
         wanted = render()
         with self._connection.use(f"network {name}") as connection:
-            network = _find(connection, name)
-            if network is not None and not _runs_as(network, network_xml.describe(wanted)):
-                _remove(network)
+            network = libvirt_networks.find(connection, name)
+            if network is not None and not libvirt_networks.runs_as(network, network_xml.describe(wanted)):
+                libvirt_networks.remove(network)
                 known = self._laid.get(service.name)
                 gains = service.network.subnet6 and not (known and known.service.network.subnet6)
                 why = f"network {name} has IPv6 now" if gains else f"somebody gave network {name} another shape"
@@ -328,7 +358,7 @@ class HostNetwork:
                 network = None
             if network is None:
                 network = connection.networkDefineXML(wanted)
-            elif changed := self._changes(network, network_xml.describe(wanted)):
+            elif changed := libvirt_networks.changes(network, self._describe(network), network_xml.describe(wanted)):
                 now = network_xml.describe(network.XMLDesc(0))  # What runs goes on, with its guests.
                 network = connection.networkDefineXML(render(instead_of=now))
                 notices += [Notice(service.name, f"somebody {one}: as it was again") for one in changed if one]
@@ -367,34 +397,3 @@ class HostNetwork:
             return
         self._unwatched.add(service.name)
         log.warning("the name server of network %s cannot watch %s", service.network.name, names)
-
-
-def _find(connection: libvirt.virConnect, name: str) -> libvirt.virNetwork | None:
-    try:
-        return connection.networkLookupByName(name)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() == libvirt.VIR_ERR_NO_NETWORK:
-            return None
-        raise
-
-
-def _describe(network: libvirt.virNetwork) -> Described:
-    return network_xml.describe(network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE))
-
-
-def _same_frame(one: Described, other: Described) -> bool:
-    frames = [(one.bridge, one.gateway, one.gateway6, one.mode) for one in (one, other)]
-    return frames[0] == frames[1]
-
-
-def _runs_as(network: libvirt.virNetwork, wanted: Described) -> bool:
-    """Whether what runs, if anything does, is of that shape. One that is not has cut its guests off already."""
-    return not network.isActive() or _same_frame(network_xml.describe(network.XMLDesc(0)), wanted)
-
-
-def _remove(network: libvirt.virNetwork) -> None:
-    persistent = network.isPersistent()  # One that is not is gone when it has stopped.
-    if network.isActive():
-        network.destroy()
-    if persistent:
-        network.undefine()

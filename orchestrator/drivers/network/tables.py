@@ -31,6 +31,7 @@ from orchestrator.drivers.network.conditions import (
 )
 from orchestrator.drivers.network.connection_limits import counting, limits
 from orchestrator.drivers.network.tables6 import ARRIVING6, BETWEEN_GUESTS6, FORWARD6, GUARD6, INPUT6, IPV6
+from orchestrator.drivers.network.tables_given import GIVEN, GIVEN_SETS, POSTROUTING
 from orchestrator.drivers.tools import nft
 from orchestrator.drivers.tools.nft import (
     ACCEPT,
@@ -294,9 +295,7 @@ _ROLES: Final = Chain(
         _let(match(meta("protocol"), "ip", "!=")),
         _let(match(both(MARK, OUT), "@peers")),
         _let(match(meta("l4proto"), "icmp")),
-        _let(
-            match(masked(field("ip", "frag-off"), 0x1FFF), 0, "!=")
-        ),  # of a datagram whose first part was let through
+        _let(match(masked(field("ip", "frag-off"), 0x1FFF), 0, "!=")),  # its first part was let through
         _let(match(masked(field("tcp", "flags"), 0x12), 0x02, "!=")),
         _let(_BEGINS, match(both(MARK, OUT, _TAP_PORT), "@connections")),
         _let(match(both(field("ip", "saddr"), field("udp", "sport"), field("ip", "daddr")), "@answers")),
@@ -323,6 +322,7 @@ BRIDGE: Final = Table(
         Set(name="answers", type=("ipv4_addr", "inet_service", "ipv4_addr"), filled=True, timeout_s=ANSWERED_S),
         Set(name="inner", type=("ipv4_addr",)),
         Set(name="outside", type=("ifname",)),  # taps on bridges of the host's own
+        *GIVEN_SETS,
     ),
     chains=(
         Chain(
@@ -358,6 +358,8 @@ BRIDGE: Final = Table(
             ),
         ),
         _ROLES,
+        POSTROUTING,
+        GIVEN,
         GUARD6,
         Chain(
             name="guard",

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from vmrole_unattend.secret import SecretRef, SecretSource
 
-from orchestrator.api.views import view_revisions
+from orchestrator.api.revision_views import view_revisions
 from orchestrator.control import records, revisions
 from orchestrator.errors import Conflict, NotFound, StaleRevision, VmroleError
 from orchestrator.model import (

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from orchestrator.model import Instance, LanNic, Role, RoleNetwork, ServiceSpec
+from orchestrator.model import Given, Instance, LanNic, Role, RoleNetwork, ServiceSpec
 from orchestrator.model.lan import lan_nic
 from orchestrator.rules import bridging
 from tests.world.fabric import web_role
@@ -128,3 +128,77 @@ def test_a_card_is_its_instance_s_own() -> None:
     assert again.mac != first.mac
     assert instance(2).lan is None
     assert instance(0, RoleNetwork()).lan is None
+
+
+BY_DHCP = RoleNetwork(bridge="br0")
+
+
+def leased(index: int, address: str = "", at_s: float = 0.0) -> Instance:
+    """One of a role whose addresses a DHCP server gives, with what it has of them."""
+    return dataclasses.replace(instance(index, BY_DHCP), uid=f"uid {index}", lan_given=address, lan_given_at_s=at_s)
+
+
+def given(to: Instance, address: str, at_s: float) -> Given:
+    """That it was given this."""
+    assert to.lan is not None
+    return Given(tap=to.lan.tap, address=address, at_s=at_s)
+
+
+def test_a_card_has_what_the_server_gave_it_last() -> None:
+    """Whatever it has had; what is known already is no news, and neither is what another was given."""
+    one, other = leased(0, "192.0.2.50", 100.0), leased(1)
+    assert (one.lan and one.lan.ip, other.lan and other.lan.ip) == ("192.0.2.50", "")
+    known, later = given(one, "192.0.2.50", 101.0), given(one, "192.0.2.51", 200.0)
+    assert bridging.heard(one, [known, given(other, "192.0.2.52", 300.0)]) is None
+    assert bridging.heard(one, [later, known]) == later
+    assert bridging.heard(other, []) is None
+
+
+def test_an_address_is_lost_to_whom_the_server_gave_it_since() -> None:
+    """And to nobody else."""
+    one, other = leased(0, "192.0.2.50", 100.0), leased(1)
+    assert bridging.is_lost(one, [given(other, "192.0.2.50", 200.0)])
+    for harmless in (
+        given(other, "192.0.2.50", 99.0),
+        given(other, "192.0.2.51", 200.0),
+        given(one, "192.0.2.50", 9e9),
+    ):
+        assert not bridging.is_lost(one, [harmless])
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("192.0.2.77", ""),
+        ("10.1.2.3", ""),
+        ("203.0.113.10", "it is a VIP"),
+        ("203.0.113.11", "it is a VIP"),
+        ("192.0.2.11", "it is that of web-1.blog"),
+        ("192.0.2.13", "web-3.shop has it"),
+        ("192.0.2.60", "web-4.shop has it"),
+        ("192.0.2.61", ""),
+        ("127.0.0.1", "it is no address of one machine"),
+        ("169.254.1.1", "it is no address of one machine"),
+        ("0.1.2.3", "it is no address of one machine"),
+        ("224.0.0.1", "it is no address of one machine"),
+        ("255.255.255.255", "it is no address of one machine"),
+    ],
+)  # fmt: skip
+def test_what_a_server_gives_is_not_believed_whatever_it_is(address: str, told: str) -> None:
+    """It may be a VIP, or what stands in a file, or what another has; of two whom it gave one, the later has it."""
+    one = leased(0)
+    specs = (spec(network=BY_DHCP), spec("blog", vip="", network=NETWORK))
+    specs = (dataclasses.replace(specs[0], staging_vip="203.0.113.11"), specs[1])
+    static = instance(3, dataclasses.replace(NETWORK, addresses=tuple(f"192.0.2.1{at}/24" for at in range(4))))
+    others = (one, static, leased(4, "192.0.2.60", 300.0), leased(5, "192.0.2.61", 100.0))
+    assert bridging.given_fault(one, given(one, address, 200.0), specs, others) == told
+
+
+def test_what_was_given_is_no_other_s() -> None:
+    """No file may name it, and no VIP be it, for as long as its instance has it."""
+    taken = leased(0, "192.0.2.10", 100.0)
+    other = spec("blog", vip="")
+    assert "web-0.blog cannot have 192.0.2.10: web-0.shop has it" in said(other, (spec(network=BY_DHCP),), (taken,))
+    vip = spec("blog", vip="192.0.2.10", network=RoleNetwork())
+    assert said(vip, instances=(taken,)) == "vip: 192.0.2.10 cannot be a VIP: web-0.shop has it"
+    assert said(spec(network=BY_DHCP, instances=9)) == ""

@@ -53,6 +53,19 @@ def test_names_and_packets_need_no_bridge() -> None:
     assert (role.network.bridge, role.network.mtu, role.network.is_static) == ("", 1400, True)
 
 
+@pytest.mark.parametrize(
+    ("said", "gateway"),
+    [("{bridge: br0}", ""), ("{bridge: br0, addresses: dhcp}", ""), ("{bridge: br0, gateway: dhcp}", "dhcp")],
+)
+def test_addresses_that_nobody_writes_down_are_asked_of_dhcp(said: str, gateway: str) -> None:
+    """For as many instances as there are; the file that is written says the same."""
+    spec = servicefile.parse(FILE.replace(SAID, said), find)
+    network = spec.roles[0].network
+    assert (network.bridge, network.addresses, network.by_dhcp, network.gateway) == ("br0", (), True, gateway)
+    assert servicefile.parse(written(spec, find), find) == spec
+    assert not servicefile.parse(FILE, find).roles[0].network.by_dhcp
+
+
 def test_another_address_is_another_vm() -> None:
     """The difference says so."""
     before = servicefile.parse(FILE, find)
@@ -71,7 +84,11 @@ def test_another_address_is_another_vm() -> None:
         ('{bridge: "../x", addresses: [192.0.2.10/24, 192.0.2.11/24]}', ".bridge", "is no name of an interface"),
         (f"{{bridge: {'b' * 16}, addresses: [192.0.2.10/24]}}", ".bridge", "is no name of an interface"),
         ("{bridge: vrb-0123456789, addresses: [192.0.2.10/24, 192.0.2.11/24]}", ".bridge", "is vmrole's own"),
-        ("{bridge: br0}", ".addresses", "2 instances need an address each, and there are 0"),
+        ("{bridge: br0, addresses: DHCP}", ".addresses", "'DHCP' is not a list"),
+        ("{addresses: dhcp}", ".addresses", "there is no bridge whose DHCP server could be asked"),
+        ("{bridge: br0, gateway: 192.0.2.1}", ".gateway", "which network its addresses are in is not known"),
+        (SAID.replace("gateway: 192.0.2.1", "gateway: dhcp"), ".gateway", "nobody asks DHCP"),
+        ("{gateway: dhcp}", ".gateway", "there is no bridge that it could be on"),
         ("{bridge: br0, addresses: [192.0.2.10/24]}", ".addresses", "an address each, and there are 1"),
         ("{bridge: br0, addresses: 192.0.2.10/24}", ".addresses", "is not a list"),
         ("{bridge: br0, addresses: [192.0.2.10, 192.0.2.11]}", ".addresses", "is no address in CIDR"),

@@ -60,13 +60,14 @@ def _rendered(
 
 
 def _answers(network: Network) -> nocloud.Answers:
+    said = {key: value for key, value in dataclasses.asdict(network).items() if key not in ("routes", "names")}
     return nocloud.Answers(
         instance_id="7b0f3f0e-0000-4000-8000-000000000001",
         hostname="web-0",
         service="shop",
         instance="web-0.shop",
         generation=3,
-        **dataclasses.asdict(network),
+        **said,
     )
 
 
@@ -84,6 +85,34 @@ def _stanzas(interfaces: str) -> list[str]:
 def test_cloudinit_brings_up_the_first_interface_by_dhcp(tmp_path: Path) -> None:
     """For ifupdown the network-config becomes one interface with DHCP, found by its MAC address and called eth0."""
     assert _stanzas(_rendered(tmp_path, Network(mac=_MAC), "eni")) == ["auto eth0", "iface eth0 inet dhcp"]
+
+
+_TWO = (Network(mac=_MAC), Network(mac="52:54:00:12:34:57", routes=False, names=False))
+
+
+def test_of_a_second_card_s_dhcp_its_address_alone_is_taken() -> None:
+    """And of a first one's, all; where the way out is wanted there, that as well."""
+    made = network_config.version_2(*_TWO)["ethernets"]
+    assert isinstance(made, dict)
+    assert "dhcp4-overrides" not in made["eth0"]
+    assert made["eth1"]["dhcp4"] is True
+    assert made["eth1"]["dhcp4-overrides"] == {"use-routes": False, "route-metric": 4096, "use-dns": False}
+    routed = network_config.version_2(dataclasses.replace(_TWO[1], routes=True))["ethernets"]
+    assert isinstance(routed, dict)
+    assert routed["eth0"]["dhcp4-overrides"] == {"use-dns": False}
+
+
+@pytest.mark.parametrize(
+    ("renderer", "own"),
+    [
+        ("eni", "iface eth1 inet dhcp\n    metric 4096"),
+        ("netplan", "use-routes: false"),
+        ("networkd", "UseRoutes=False"),
+    ],
+)
+def test_cloudinit_makes_of_it_what_the_system_knows(tmp_path: Path, renderer: str, own: str) -> None:
+    """The first card's is as it is alone."""
+    assert own.lower() in _rendered(tmp_path, _TWO[0], renderer, more=_TWO[1:]).lower()
 
 
 _BESIDE = Network(mac=_MAC, address6="fd12:3456:789a:1::10/64", gateway6="fd12:3456:789a:1::1")

@@ -69,6 +69,8 @@ def test_a_disc_says_who_the_instance_is(layout: Layout, discs: AnswerDiscs) -> 
             "10.90.0.10/24 asks 10.90.0.1",
             "192.0.2.10/24 by 192.0.2.1",
         ),
+        (RoleNetwork(bridge="br0"), "dhcp4", "dhcp4 without routes without names"),
+        (RoleNetwork(bridge="br0", gateway="dhcp"), "10.90.0.10/24 asks 10.90.0.1", "dhcp4 without names"),
     ],
 )
 def test_a_guest_has_one_way_to_everywhere(network: RoleNetwork, private: str, beside: str | None) -> None:
@@ -78,6 +80,7 @@ def test_a_guest_has_one_way_to_everywhere(network: RoleNetwork, private: str, b
         words = [one.address or "dhcp4"]
         words += [f"by {one.gateway}"] if one.gateway else []
         words += [f"asks {','.join(one.dns)}"] if one.dns else []
+        words += [f"without {name}" for name in ("routes", "names") if not getattr(one, name)]
         return " ".join([*words, *([f"in {','.join(one.search)}"] if one.search else [])])
 
     nic = Nic(mac="52:54:00:5a:00:0a", address="10.90.0.10", tap="vrt-0123456789", gateway="10.90.0.1")
