@@ -104,7 +104,8 @@ def make(suite: str, archive: Path) -> None:
     options = [f'--aptopt=Acquire::{scheme}::Proxy "{proxy}"' for scheme, proxy in proxies.items() if proxy]
     keyring = f"/usr/share/keyrings/{'ubuntu' if suite == 'noble' else 'debian'}-archive-keyring.gpg"
     apart = ["unshare", "--mount", "--propagation", "private"]  # What it mounts goes with it, also when it is killed.
-    command = [*apart, "mmdebstrap", "--quiet", "--variant=apt", "--include=ca-certificates,make,python3", *options]
+    packages = "--include=ca-certificates,make,mount,python3"  # of which trixie's apt alone brings no mount
+    command = [*apart, "mmdebstrap", "--quiet", "--variant=apt", packages, *options]
     command += [f"--keyring={keyring}", suite, str(archive), *_SOURCES[suite]]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INSTALL_S)
     assert done.returncode == 0, done.stderr
