@@ -66,6 +66,7 @@ roles:
       all: {type: internal}
     localStorage: {cache: {size: 1 GiB}, logs: {size: 3 MiB}}
     drives: {data: {drive: "db-{index}", mount: /srv/data}, more: {drive: "log-{index}"}}
+    shares: {tools: {source: /srv/tools, mount: /opt/tools}, other: {source: /srv/other}}
     answers: {vendorData: "#cloud-config\\na: 1\\n", userData: {secret: a}, installAgent: true,
               publicKeys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGaBnhmCXqDTZyqyfMkMm4RHhBhP3o3WqLmpHbV8QbHr you]}
     identity: {sshHostKeys: keep}
@@ -158,7 +159,7 @@ def _keys(node: Any, at: str = "") -> set[str]:
         return {key for one in node for key in _keys(one, f"{at}.[]")} | {at}
     found = {at} if at else set()
     named = at in ("roles", "labels", "roles.NAME.labels") or at.endswith(
-        (".endpoints", ".localStorage", ".drives", ".accounts", ".scripts")
+        (".endpoints", ".localStorage", ".drives", ".shares", ".accounts", ".scripts")
     )
     for key, below in steps:
         step = "NAME" if named else str(key)
