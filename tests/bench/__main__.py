@@ -35,6 +35,7 @@ AT_LEAST = {
     "haproxy_tcp_path",
     "haproxy_tcp_of_bare",
 }  # whose limit is the least that it may be
+AT_WORST = {"hang_out_of_pool_s", "hang_out_of_pool_nft_s"}  # of which no single one may be beyond the limit
 Samples = tuple[str, float | None, list[float]]  # unit, limit (None: no limit), what was measured
 
 SERVICE = """service: {name}
@@ -248,14 +249,18 @@ class Bench:
         ratios = [mine / hand for mine, hand in zip(ours, theirs, strict=True)]
         return {"out_of_pool_s": ("s", 1.0, out), "heal_ratio": ("ratio", 1.1, ratios)}
 
-    def hang_out_of_pool_s(self) -> Samples:
+    def hang_out_of_pool_s(self) -> dict[str, Samples]:
         """From when a VM hangs until its check has it out of the pool: as many intervals as it may fail, and 1 s."""
-        text = PROBED.format(name="bench", vip=VIP, instances=1, road=Road.COLD)
-        self.daemon.run("apply", "-f", "-", "--wait", text=text)
-        taken = healed.hung_s(self.daemon, "web-0.bench")
-        print(f"  {taken} s", flush=True)
-        self.delete()
-        return "s", healed.FALL * healed.INTERVAL_S + 1.0, taken
+        found: dict[str, Samples] = {}
+        for name, carrier in (("hang_out_of_pool_s", Carrier.HAPROXY), ("hang_out_of_pool_nft_s", Carrier.NFTABLES)):
+            text = PROBED.format(name="bench", vip=VIP, instances=1, road=Road.COLD)
+            text = text if carrier is Carrier.HAPROXY else text.replace("protocol: http", "balancer: nftables")
+            self.daemon.run("apply", "-f", "-", "--wait", text=text)
+            taken = healed.hung_s(self.lab, self.daemon, "web-0.bench", carrier)
+            print(f"  {carrier} {taken} s", flush=True)
+            self.delete()
+            found[name] = ("s", healed.FALL * healed.INTERVAL_S + 1.0, taken)
+        return found
 
     def mended_s(self) -> Samples:
         """What somebody takes away of the network is back: the VIP, a port of a VM."""
@@ -342,7 +347,6 @@ def measure(bench: Bench, names: list[str]) -> dict[str, Samples]:
         "cli_get_ratio": bench.cli_get_ratio,
         "ready_to_rotation_s": bench.ready_to_rotation_s,
         "busy_ms": bench.busy_ms,
-        "hang_out_of_pool_s": bench.hang_out_of_pool_s,
         "mended_s": bench.mended_s,
         "network_mended_s": bench.network_mended_s,
         "reimage_ratio": bench.reimage_ratio,
@@ -359,6 +363,7 @@ def measure(bench: Bench, names: list[str]) -> dict[str, Samples]:
     several = {
         "idle": bench.idle,
         "killed": bench.killed,
+        "hang_out_of_pool_s": bench.hang_out_of_pool_s,
         "warm_floor_ratio": bench.warm_by_hand,
         "lost_requests": bench.lost_requests,
         "lost_by_swaps": bench.lost_by_swaps,
@@ -383,7 +388,8 @@ def report(found: dict[str, Samples]) -> bool:
     values = {}
     for name, (unit, limit, samples) in found.items():
         median = statistics.median(samples)
-        within = limit is None or (median >= limit if name in AT_LEAST else median <= limit)
+        judged = max(samples) if name in AT_WORST else median
+        within = limit is None or (judged >= limit if name in AT_LEAST else judged <= limit)
         if name.startswith(lost.CONTROLS):
             within = median > 0  # A test that cannot fail proves nothing.
         good &= within

@@ -11,8 +11,9 @@ import pytest
 from orchestrator.drivers.balancer.command_checks import CommandChecks
 from orchestrator.drivers.balancer.haproxy import HaproxyBalancer
 from orchestrator.drivers.balancer.nftables import NftablesBalancer
+from orchestrator.drivers.balancer.pace import Pace
 from orchestrator.drivers.balancer.per_endpoint import PerEndpoint
-from orchestrator.drivers.balancer.prober import Pace, Prober, Target
+from orchestrator.drivers.balancer.prober import Prober, Target
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.model import PROBES_KEPT, CommandProbe, Frontend, InstanceName
 from orchestrator.ports import Balancer

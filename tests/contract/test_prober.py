@@ -12,7 +12,8 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.drivers.balancer.prober import Health, Pace, Prober, Target, pace_of
+from orchestrator.drivers.balancer.pace import Pace, pace_of
+from orchestrator.drivers.balancer.prober import Health, Prober, Target
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.model import PROBES_KEPT, HttpProbe, Probe, TcpProbe
 from tests.world.endpoints import CORNER
@@ -149,7 +150,7 @@ def test_what_is_not_said_is_as_usual(probe: Probe | None) -> None:
     """And what is said counts."""
     assert pace_of(probe) == Pace()
     said = TcpProbe(interval_s=5.0, timeout_s=3.0, rise=4, fall=6, initial_delay_s=7.0)
-    assert pace_of(said) == Pace(interval_s=5.0, timeout_s=3.0, rise=4, fall=6, initial_delay_s=7.0)
+    assert pace_of(said) == Pace(interval_s=5.0, timeout_s=3.0, rise=4, fall=6, initial_delay_s=7.0, rest_s=5.0)
 
 
 def test_how_many_it_takes(prober: Prober, member: Make, heard: list[Hashable]) -> None:

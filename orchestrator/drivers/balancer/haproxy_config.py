@@ -15,6 +15,7 @@ from typing import Final
 from orchestrator.drivers.balancer import haproxy_leads, places
 from orchestrator.drivers.balancer.desired import Shape
 from orchestrator.drivers.balancer.haproxy_host import Surroundings, connections_with
+from orchestrator.drivers.balancer.pace import AGAIN_SHARE, haproxy_rest_s
 from orchestrator.errors import Permanent
 from orchestrator.model import (
     PROBE_FALL,
@@ -347,12 +348,13 @@ def server_options(frontend: Frontend, members: int, member: Member) -> str:
     """How a member of this endpoint is checked, one of so many, and known again."""
     probe = own_probe(frontend) or TcpProbe()
     every_s = probe.interval() if probe.interval_s or probe.timeout_s else _usual_interval_s(members)
+    fall = probe.fall or PROBE_FALL
     options = SERVER_OPTIONS.format(
-        every=_ms(every_s),
-        again=_ms(every_s / 4 if probe.interval_s else AGAIN_S),
+        every=_ms(haproxy_rest_s(every_s, fall) if probe.interval_s else every_s),
+        again=_ms(every_s * AGAIN_SHARE if probe.interval_s else AGAIN_S),
         down=_ms(every_s if probe.interval_s else every_s / 4),  # a new member's first check waits as long
         rise=probe.rise or PROBE_RISE,
-        fall=probe.fall or PROBE_FALL,
+        fall=fall,
     )
     if frontend.affinity_s is not None:  # The same after a reload: clients are spread by it.
         options += f" id {int(ipaddress.IPv4Address(member.address)) & 0x7FFFFFFF}"

@@ -24,12 +24,9 @@ from typing import Final
 
 from orchestrator.drivers.balancer.command_checks import Again, Answer, CommandChecks
 from orchestrator.drivers.balancer.desired import Shape
+from orchestrator.drivers.balancer.pace import USUAL, Pace, again_s, pace_of
 from orchestrator.drivers.tools.patience import Event
 from orchestrator.model import (
-    PROBE_FALL,
-    PROBE_INTERVAL_S,
-    PROBE_RISE,
-    PROBE_TIMEOUT_S,
     PROBES_KEPT,
     CommandProbe,
     EndpointProbe,
@@ -40,7 +37,6 @@ from orchestrator.model import (
     Mode,
     PoolName,
     Probed,
-    TcpProbe,
 )
 from orchestrator.ports import Clock
 
@@ -56,36 +52,13 @@ _RESET: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """How often a member is asked, how long its answer may take, and how many in a row change what is thought."""
-
-    interval_s: float = PROBE_INTERVAL_S
-    timeout_s: float = PROBE_TIMEOUT_S
-    rise: int = PROBE_RISE
-    fall: int = PROBE_FALL
-    initial_delay_s: float = 0.0  # before the first
-
-
-def pace_of(probe: EndpointProbe | None) -> Pace:
-    """As the service file says, or as usual."""
-    probe = probe or TcpProbe()
-    return Pace(
-        interval_s=probe.interval(),
-        timeout_s=probe.timeout(),
-        rise=probe.rise or PROBE_RISE,
-        fall=probe.fall or PROBE_FALL,
-        initial_delay_s=probe.initial_delay_s or 0.0,
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """Where and how a member is asked."""
 
     address: str
     port: int
     probe: EndpointProbe | None
-    pace: Pace = Pace()
+    pace: Pace = USUAL
     name: InstanceName | None = None  # whose agent is asked, where that is asked
     proxied: bool = False  # whether it waits for PROXY before anything else
 
@@ -161,6 +134,7 @@ class _Watched:
     target: Target
     health: Health = field(default_factory=Health)
     run: int = 0  # checks in a row that contradict `health`
+    began_at: float | None = None  # when the check that is under way began
     results: deque[Probed] = field(default_factory=lambda: deque(maxlen=PROBES_KEPT))
     gone: bool = False
 
@@ -276,9 +250,11 @@ class Prober:
         self._selector.close()
 
     def _pause_s(self) -> float:
+        now = self._clock.monotonic_s()
         with self._lock:
-            next_at = self._due[0][0] if self._due else self._clock.monotonic_s() + IDLE_S
-        return max(0.0, min(IDLE_S, next_at - self._clock.monotonic_s()))
+            next_at = self._due[0][0] if self._due and len(self._flying) < AT_A_TIME else now + IDLE_S
+        next_at = min([next_at, *(check.ends_at for check in self._flying)])
+        return max(0.0, min(IDLE_S, next_at - now))
 
     def _begin_due(self) -> None:
         now = self._clock.monotonic_s()
@@ -287,6 +263,7 @@ class Prober:
             while self._due and self._due[0][0] <= now and len(self._flying) + len(due) < AT_A_TIME:
                 _, _, key, watched = heapq.heappop(self._due)
                 if not watched.gone:
+                    watched.began_at = now if watched.began_at is None else watched.began_at
                     due.append((key, watched))
         for key, watched in due:
             match watched.target.probe:
@@ -387,8 +364,11 @@ class Prober:
             watched.health = Health(up=up, checked=checked, why=fault or ("" if up else before.why))
             watched.run = 0 if turned else watched.run
             spared_s = self._spared(watched.target) if up else min(self._spared(watched.target), SICK_AGAIN_S)
-            pause_s = pace.interval_s / 4 if contradicts and not turned else max(pace.interval_s, spared_s)
-            at = self._clock.monotonic_s() + pause_s * random.uniform(0.9, 1.1)  # noqa: S311 - no secret
+            now = self._clock.monotonic_s()
+            rest_s = pace.rest_s if up and pace.rest_s is not None else pace.interval_s
+            took_s = 0.0 if watched.began_at is None else now - watched.began_at
+            pause_s = again_s(pace.interval_s, took_s) if contradicts and not turned else max(rest_s, spared_s)
+            at, watched.began_at = now + pause_s * random.uniform(0.9, 1.0), None  # noqa: S311 - no secret
             if spared_s > pace.interval_s and not contradicts:
                 at = math.ceil(at / TOGETHER_S) * TOGETHER_S
             self._plan(at, key, watched)
