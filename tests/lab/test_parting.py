@@ -89,3 +89,70 @@ def test_a_guest_knows_its_peers_and_is_told_of_its_end(lab: Lab, two: RoleDaemo
 def told_of(daemon: RoleDaemon, beginning: str) -> str:
     """What the ledger tells of the instance from there on; "" before."""
     return daemon.run("events", WEB).stdout.partition(beginning)[2]
+
+
+ASKS = """#!/bin/sh
+mkdir -p /etc/vmrole/start.d
+cat > /etc/vmrole/start.d/parts <<'END'
+#!/bin/sh
+rm -f /run/asked
+(
+    while :; do
+        answer=$(/usr/local/bin/vmrole-guest stopping)
+        case $answer in
+        *'"stopping": null'*) echo asked > /run/asked ;;
+        *'"why"'*) break ;;
+        esac
+        sleep 1
+    done
+    printf '%s\\n' "$answer" >> /local/cache/told
+    sync
+    /usr/local/bin/vmrole-guest let-go
+) > /dev/null 2>&1 < /dev/null &
+END
+chmod 755 /etc/vmrole/start.d/parts
+"""
+
+
+def starts(daemon: RoleDaemon, within: str) -> None:
+    """Deploys one that asks of its end, and never says that it is ready."""
+    text = service(script=ASKS.replace("\n", "\n        "))
+    apply(daemon, text.replace("ready: {within: 3 min}", f"ready: {{within: {within}, guest: true}}"), wait=False)
+
+
+def let_go(daemon: RoleDaemon, reason: str) -> bool:
+    """Whether its guest was told of that, and has let go since."""
+    return "its guest has let go" in told_of(daemon, f"its guest learns of its {reason} and has 30 s for it")
+
+
+def test_one_that_is_never_ready_is_told_of_its_healing(ready: RoleDaemon) -> None:
+    """It has asked, is waited for until it lets go, and is begun anew then. A host that is busy may have healed it
+    before it has asked; it is healed again.
+    """
+    starts(ready, "90 s")
+    until(lambda: let_go(ready, "restart") or let_go(ready, "reimage"), COMES_S, what="its word, as it is healed")
+    assert "serving" not in ready.run("events", WEB).stdout
+
+
+def test_one_that_has_not_served_is_told_of_its_end(lab: Lab, ready: RoleDaemon) -> None:
+    """Stopped while it starts, and removed while it starts: each time it has asked, is waited for until it lets go,
+    and is shut down then.
+    """
+    starts(ready, "60 min")
+
+    def asks() -> bool:
+        if instance(ready)["phase"] != "starting":
+            return False
+        try:
+            return lab.guest(WEB, ["cat", "/run/asked"], ASKED_S).strip() == "asked"
+        except AssertionError:
+            return False
+
+    until(asks, COMES_S, what="its asking, as it starts")
+    ready.run("stop", WEB, "--wait")
+    assert let_go(ready, "stop")
+    ready.run("start", WEB)
+    until(asks, COMES_S, what="its asking, as it starts again")
+    assert '"why": "stop"' in lab.guest(WEB, ["cat", "/local/cache/told"])
+    ready.run("delete", "service", "shop", "--wait")
+    assert let_go(ready, "removal")
