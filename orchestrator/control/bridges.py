@@ -19,7 +19,7 @@ def follow(present: Present, host: Host, instance: Instance) -> Instance:
     if instance.lan is None or not instance.lan.by_dhcp or not instance.phase.traits.has_vm:
         return instance
     given = host.machine.network.given()
-    if bridging.is_lost(instance, given):
+    if bridging.is_lost(instance, given, lambda: present.all(Instance)):
         told = f"a DHCP server of {instance.lan.bridge} has given {instance.lan_given} to another: it has none there"
         return _save(present, host, instance, replace(instance, lan_given=""), told)
     heard = bridging.heard(instance, given)

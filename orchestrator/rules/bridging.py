@@ -67,11 +67,15 @@ def heard(instance: Instance, given: Iterable[Given]) -> Given | None:
     return last if last is not None and _is_later(last, instance) else None
 
 
-def is_lost(instance: Instance, given: Iterable[Given]) -> bool:
-    """Whether another card of ours has been given its address since."""
+def is_lost(instance: Instance, given: Iterable[Given], instances: Callable[[], Iterable[Instance]]) -> bool:
+    """Whether another card of ours on the same bridge has been given its address since. `instances`: all that are."""
     lan = instance.lan
     others = (one for one in given if lan is not None and one.tap != lan.tap and one.address == instance.lan_given)
-    return any(_is_later(one, instance) for one in others)
+    later = {one.tap for one in others if _is_later(one, instance)}
+    if not later or lan is None:
+        return False
+    cards = (one.lan for one in instances() if one.lan is not None)
+    return any(card.tap in later and card.bridge == lan.bridge for card in cards)
 
 
 def given_fault(instance: Instance, given: Given, specs: Iterable[ServiceSpec], instances: Iterable[Instance]) -> str:

@@ -83,14 +83,16 @@ def answered(mac: str, address: str, kind: int = _ACK, *, option: int = 53) -> b
     return fixed + bytes.fromhex("63825363") + bytes([option, 1, kind, 54, 4, 198, 51, 100, 2, 255])
 
 
-def told(payload: bytes, *, port: int = 67, fragment: int = 0) -> bytes:
-    """The frame by which a server there says it to that card; everybody hears it."""
-    packet = bytearray(udp(SERVER, "255.255.255.255", port, 68, payload))
+def told(
+    payload: bytes, *, port: int = 67, fragment: int = 0, to: tuple[str, str] = (BROADCAST, "255.255.255.255")
+) -> bytes:
+    """The frame by which a server there says it to that card; everybody hears it, or that MAC at that address."""
+    packet = bytearray(udp(SERVER, to[1], port, 68, payload))
     packet[6:8] = struct.pack("!H", fragment)
     checksum = sum(struct.unpack("!10H", packet[:10] + b"\0\0" + packet[12:20]))
     checksum = (checksum & 0xFFFF) + (checksum >> 16)
     packet[10:12] = struct.pack("!H", ~checksum & 0xFFFF)
-    return ethernet(SERVER_MAC, BROADCAST, _IP, bytes(packet))
+    return ethernet(SERVER_MAC, to[0], _IP, bytes(packet))
 
 
 def says(frame: bytes, port: str = "theirs0p") -> None:
@@ -142,6 +144,26 @@ def test_an_address_is_known_by_the_server_s_own_word(
     assert [abs(one.at_s - SystemClock().now_s()) < ARRIVES_S + 60 for one in after.given()] == [True, True]
 
 
+def test_what_is_sent_to_one_gives_no_other_address(
+    network: HostNetwork, shop: tuple[Service, list[Instance]], pair: tuple[StandIn, StandIn]
+) -> None:
+    """A packet that came to an address from anywhere may say anything; and so may one that came here by mistake. Who
+    says too much is heard no more for a while, and the other is.
+    """
+    del pair
+    first, other = (one.lan for one in shop[1])
+    assert first is not None
+    assert other is not None
+    says(told(answered(first.mac, "198.51.100.71"), to=("02:00:00:00:00:99", "198.51.100.72")))
+    says(told(answered(first.mac, "198.51.100.73"), to=(first.mac, "198.51.100.50")))
+    assert comes_true(lambda: known(network) == {(first.tap, "198.51.100.50")}, ARRIVES_S), known(network)
+    for last in range(100, 200):
+        says(told(answered(first.mac, f"198.51.100.{last}")))
+    says(told(answered(other.mac, "198.51.100.51"), to=(other.mac, "198.51.100.51")))
+    assert comes_true(lambda: (other.tap, "198.51.100.51") in known(network), ARRIVES_S)
+    assert len(known(network)) < 60
+
+
 def test_whose_card_it_is_is_woken(network: HostNetwork, shop: tuple[Service, list[Instance]]) -> None:
     """Once for each word of the server's, and nobody whose addresses are written down."""
     service, instances = shop
@@ -190,6 +212,16 @@ def test_a_guest_says_nothing_but_dhcp_before_it_has_an_address(
     with bridge_ear("theirs0p") as ear:
         one.send(ethernet(one.mac, BROADCAST, _IP, discover))
         assert ear.hears(mark, ARRIVES_S)
+    fixed = dhcp(one.mac)
+    turned = ":".join(one.mac.split(":")[:2] + one.mac.split(":")[:1:-1])
+    for odd in (
+        b"\2" + fixed[1:],  # an answer
+        fixed[:16] + bytes((198, 51, 100, 2)) + fixed[20:],  # that gives an address, which a server might send back
+        dhcp(turned),
+    ):
+        with bridge_ear("theirs0p") as ear:
+            one.send(ethernet(one.mac, BROADCAST, _IP, udp("0.0.0.0", "255.255.255.255", 68, 67, odd + mark)))
+            assert not ear.hears(mark, GAP_S)
     assert passes("198.51.100.50") == [False, False]
     for own, another in (("198.51.100.50", "198.51.100.60"), ("198.51.100.60", "198.51.100.50")):
         network.lay(service, [dataclasses.replace(instances[0], lan_given=own), instances[1]])

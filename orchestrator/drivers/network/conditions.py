@@ -24,7 +24,17 @@ FROM_GUEST: Final = match(IN, "@bridges")
 # ours has 0 for its third byte, so that no instance's is another's turned round.
 def card_of_tap(first_bit: int) -> tuple[nft.Json, ...]:
     """The MAC that stands at that place behind the transport's header is the tap's own."""
-    return _of_tap(first_bit, MAC_PREFIX.replace(":", "")[:4], "cards")
+    start = MAC_PREFIX.replace(":", "")
+    third = match(raw("th", first_bit + 16, 8), int(start[4:], 16))  # else it may be one turned round
+    return (third, *_of_tap(first_bit, start[:4], "cards"))
+
+
+# A client of DHCP asks, and gives itself nothing: some servers answer in the message that they were sent, and would
+# tell an address of a guest's own choice.
+def asks_for_tap() -> tuple[nft.Json, ...]:
+    """A message of a client's for the card that DHCP itself names (RFC 2131), which is the tap's own."""
+    udp = 64
+    return (match(raw("th", udp, 8), 1), match(raw("th", udp + 16 * 8, 32), 0), *card_of_tap(udp + 28 * 8))
 
 
 def address_of_tap(first_bit: int) -> tuple[nft.Json, ...]:

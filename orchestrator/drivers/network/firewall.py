@@ -138,12 +138,11 @@ class Firewall:
 
     def given(self) -> tuple[Given, ...]:
         """What DHCP servers of the host's bridges have given cards of ours lately, as it was a second ago or less."""
-        with self._lock:
-            looked_s, found = self._given
-            if self._clock.monotonic_s() - looked_s > tables_given.AGAIN_S:
-                found = tables_given.given(self._clock.now_s())
-                self._given = self._clock.monotonic_s(), found
-            return found
+        looked_s, found = self._given
+        if self._clock.monotonic_s() - looked_s > tables_given.AGAIN_S:
+            found = tables_given.given(self._clock.now_s())  # nobody else waits for that
+            self._given = self._clock.monotonic_s(), found
+        return found
 
     def _lately(self, table: nft.Table, name: str, stays_s: int) -> Mapping[str, float]:
         with self._lock:

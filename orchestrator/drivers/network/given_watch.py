@@ -34,12 +34,13 @@ def given_watch(
         while not ended.wait(look_s):
             try:
                 cards = concerned()
-                for one in given() if cards else ():
+                lately = given() if cards else ()
+                for gone in told.keys() - {(one.tap, one.address) for one in lately}:
+                    del told[gone]
+                for one in lately:
                     if one.tap in cards and one.at_s > told.get((one.tap, one.address), 0.0) + _NEWS_S:
                         told[one.tap, one.address] = one.at_s
                         wake(cards[one.tap], f"a DHCP server has given it {one.address}")
-                if not cards:
-                    told.clear()
             except VmroleError as error:  # The thread must go on; each turn looks as well.
                 log.warning("what DHCP servers have given could not be looked at: %s", error)
 

@@ -27,7 +27,7 @@ from orchestrator.drivers.network.conditions import (
     OUT,
     RELATED,
     RELATED_ICMPV6,
-    card_of_tap,
+    asks_for_tap,
 )
 from orchestrator.drivers.network.connection_limits import counting, limits
 from orchestrator.drivers.network.tables6 import ARRIVING6, BETWEEN_GUESTS6, FORWARD6, GUARD6, INPUT6, IPV6
@@ -76,7 +76,7 @@ _FROM_TAP = match(IN, _ANY_TAP)  # `ibrname` would say "our bridges", but some k
 _TAP_MAC = both(IN, field("ether", "saddr"))
 _ADDRESS_OF_TAP = match(both(IN, field("ether", "saddr"), field("ip", "saddr")), "@guests")
 _TO_DHCP = match(field("udp", "dport"), 67)
-_CARD_OF_TAP = card_of_tap(64 + 28 * 8)  # the client's as DHCP itself names it (RFC 2131)
+_ASKS_FOR_TAP = asks_for_tap()
 
 
 def _egress(denied: Sequence[str]) -> Chain:
@@ -385,11 +385,11 @@ BRIDGE: Final = Table(
                     match(field("ip", "daddr"), "255.255.255.255"),
                     match(field("udp", "sport"), 68),
                     _TO_DHCP,
-                    *_CARD_OF_TAP,
+                    *_ASKS_FOR_TAP,
                     remember(field("ether", "saddr"), "asking"),
                     ACCEPT,
                 ),
-                (_ADDRESS_OF_TAP, _TO_DHCP, *_CARD_OF_TAP, ACCEPT),
+                (_ADDRESS_OF_TAP, _TO_DHCP, *_ASKS_FOR_TAP, ACCEPT),
                 (_TO_DHCP, *drop("DHCP for another card")),
                 (_ADDRESS_OF_TAP, ACCEPT),
                 (match(meta("protocol"), "ip"), *drop("another address")),

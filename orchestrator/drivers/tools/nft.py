@@ -304,9 +304,9 @@ def over(count: int, key: Json, name: str) -> Json:
     return {"set": {"op": "add", "elem": key, "set": f"@{name}", "stmt": [{"ct count": {"val": count, "inv": True}}]}}
 
 
-def oftener(per_s: int, key: Json, name: str) -> Json:
+def oftener(times: int, key: Json, name: str, *, per: str = "second") -> Json:
     """Whether packets with that key come more often than so, after as many at once; kept in the filled set `name`."""
-    limit = {"limit": {"rate": per_s, "burst": per_s, "per": "second", "inv": True}}
+    limit = {"limit": {"rate": times, "burst": times, "per": per, "inv": True}}
     return {"set": {"op": "update", "elem": key, "set": f"@{name}", "stmt": [limit]}}
 
 

@@ -157,13 +157,16 @@ def test_a_card_has_what_the_server_gave_it_last() -> None:
 def test_an_address_is_lost_to_whom_the_server_gave_it_since() -> None:
     """And to nobody else."""
     one, other = leased(0, "192.0.2.50", 100.0), leased(1)
-    assert bridging.is_lost(one, [given(other, "192.0.2.50", 200.0)])
+    elsewhere = dataclasses.replace(leased(1), role=dataclasses.replace(one.role, network=RoleNetwork(bridge="br7")))
+    lost = [given(other, "192.0.2.50", 200.0)]
+    assert bridging.is_lost(one, lost, lambda: [one, other])
+    assert not bridging.is_lost(one, lost, lambda: [one, elsewhere])
     for harmless in (
         given(other, "192.0.2.50", 99.0),
         given(other, "192.0.2.51", 200.0),
         given(one, "192.0.2.50", 9e9),
     ):
-        assert not bridging.is_lost(one, [harmless])
+        assert not bridging.is_lost(one, [harmless], lambda: [one, other])
 
 
 @pytest.mark.parametrize(
