@@ -139,7 +139,8 @@ def settle(file: Path | None = None, environment: Mapping[str, str] = os.environ
         settled["socket"] = settled["run_dir"] / DEFAULT_SOCKET.name
         origins["socket"] = f"run_dir ({origins['run_dir']})"
     found = Config(**settled)
-    if told := shares_fault(found.shares, (found.state_dir, found.run_dir, found.secrets_dir)):
+    own = (found.state_dir, found.run_dir, found.secrets_dir, found.checkpoint_memory_dir)
+    if told := shares_fault(found.shares, own):
         raise ConfigError(f"{origins['shares']}: shares: {told}", hint="share a directory that holds nothing else")
     return Settled(config=found, origins={key: origins.get(key, DEFAULT) for key in KEYS})
 

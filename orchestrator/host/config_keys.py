@@ -245,7 +245,21 @@ KEYS: Final[dict[str, Key]] = {
 }
 API_FILES = ("api_certificate", "api_key", "api_client_ca")
 NETWORK_LISTS = ("egress_deny", "egress_allow")
-_SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys")
+_SYSTEM = (
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/var/lib/libvirt",
+)
 _NOBODY_S = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")  # RFC 6890: addresses of no one machine
 
 

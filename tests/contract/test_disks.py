@@ -231,6 +231,19 @@ class TestQemuImgDisks(DisksContract):
         finally:
             top.unlink() if made in ("link", "file") else shutil.rmtree(top)
 
+    def test_a_place_whose_directory_others_may_write_to_is_not_taken(
+        self, layout: Layout, instance: Instance, tmp_path: Path
+    ) -> None:
+        """Who may, puts another in the place of ours, whatever that is."""
+        (above := tmp_path / "open").mkdir()
+        above.chmod(0o777)
+        there = dataclasses.replace(layout, shm=above)
+        there.memories.mkdir(mode=0o700)
+        assert not there.keeps_in_ram()
+        above.chmod(0o1777)
+        assert there.keeps_in_ram()
+        assert there.memory(instance.name, 1).parent == there.checkpoint_dir(instance.name)
+
     def test_many_take_and_leave_places_in_ram_at_once(self, layout: Layout) -> None:
         """The last one to leave removes the directory of all, in which another is just getting its place."""
         names = [InstanceName(f"web-{index}.shop") for index in range(4)]

@@ -16,12 +16,14 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
+from orchestrator.drivers.tools.command import STILL_RUNS, run
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.ownership import others_hold
-from orchestrator.errors import Problem, Transient
+from orchestrator.errors import CommandFailed, Problem, Transient
 from orchestrator.model import Instance, Role
 
 SERVERS: Final = ("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd", "/usr/lib/virtiofsd")
+LOOK_S: Final = 5.0  # what lies on a disk is looked at in far less
 _INSTALL: Final = "apt-get install virtiofsd (Debian 12: qemu-system-common has it)"
 PROGRAM: Final = f"""\
 #!/bin/sh
@@ -87,6 +89,8 @@ def fault(role: Role, servers: Collection[str] = SERVERS) -> Problem | None:
 
 def source_fault(source: Path) -> tuple[str, str] | None:
     """Why no guest can be given that directory, and the remedy."""
+    if is_mute(source):
+        return f"{source} does not answer", "see to the server, or the program, that its file system comes from"
     try:
         real = source.resolve(strict=True)
         if real != source:
@@ -99,6 +103,17 @@ def source_fault(source: Path) -> tuple[str, str] | None:
     if others:
         return f"another could be put in the place of {source}: {others}", "have it where only root can write"
     return None
+
+
+def is_mute(source: Path) -> bool:
+    """Whether nothing is heard of it: of a network's file system whose server is away. Who asks may hang with it, so
+    a child does.
+    """
+    try:
+        run(["stat", "--dereference", "--format=%F", str(source)], within_s=LOOK_S)
+    except CommandFailed as error:
+        return error.status == STILL_RUNS
+    return False
 
 
 def require(instance: Instance, layout: Layout) -> None:

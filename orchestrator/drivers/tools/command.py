@@ -22,6 +22,7 @@ from orchestrator.errors import CommandFailed, Permanent
 
 log = logging.getLogger(__name__)
 WITHIN_S = 60.0  # No command of ours does more than a few seconds' work; a hung one must not hold a turn for ever.
+STILL_RUNS = -1  # the status of CommandFailed then
 _HEAR_EVERY_S = 0.5
 _STDERR_BYTES = 64 * 1024
 _PIPE_BYTES = 64 * 1024  # all that a pipe holds; pipe(7)
@@ -82,7 +83,7 @@ def run(
     except OSError as error:
         raise _unusable(argv[0], error) from error
     except subprocess.TimeoutExpired as error:
-        raise CommandFailed(tuple(argv), -1, f"still running after {within_s:.0f} s") from error
+        raise CommandFailed(tuple(argv), STILL_RUNS, f"still running after {within_s:.0f} s") from error
     if done.returncode != 0:
         raise CommandFailed(tuple(argv), done.returncode, done.stderr)
     return done.stdout
@@ -136,7 +137,7 @@ def follow(
             try:
                 _listen(process, hear, deadline)
             except TimeoutError as error:
-                raise CommandFailed(tuple(argv), -1, f"still running after {within_s:.0f} s") from error
+                raise CommandFailed(tuple(argv), STILL_RUNS, f"still running after {within_s:.0f} s") from error
             finally:
                 process.kill()  # Nothing, when it has ended.
         if process.returncode != 0:

@@ -37,6 +37,7 @@ import os
 import stat
 from pathlib import Path
 
+from orchestrator.drivers.tools.ownership import others_hold
 from orchestrator.errors import ConfigError
 from orchestrator.model import DiskFormat, Instance, InstanceName, is_sha256, label, made_label
 from orchestrator.model.blob import BlobOwner, Of
@@ -218,9 +219,11 @@ class Layout:
         """Whether that directory of all is there, and nobody else gets into it: anybody may make one of its name."""
         try:
             found = self.memories.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+                return False
+            return not others_hold(self.memories)
         except OSError:
             return False
-        return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
 
     def memory(self, name: InstanceName, generation: int) -> Path:
         """Its memory: in RAM where we made a place for it there."""

@@ -101,6 +101,8 @@ def test_a_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
         ('shares = ["/etc/ssl"]', "/etc/ssl is the system's own"),
         ('shares = ["/var/lib"]', "/var/lib and /var/lib/vmrole, where vmrole keeps what is its own"),
         ('shares = ["/var/lib/vmrole/images"]', "/var/lib/vmrole/images and /var/lib/vmrole, where vmrole keeps"),
+        ('shares = ["/var/lib/libvirt/swtpm"]', "/var/lib/libvirt/swtpm is the system's own"),
+        ('shares = ["/srv/ram"]\ncheckpoint_memory_dir = "/srv/ram"', "/srv/ram and /srv/ram, where vmrole keeps"),
         ('shares = ["/srv/s"]\nsecrets_dir = "/srv/s/ecret"', "/srv/s and /srv/s/ecret, where vmrole keeps"),
         ('api_listen = "8443"', "write 203.0.113.1:8443"),
         ('api_listen = "host:8443"', "is no address and port"),

@@ -114,3 +114,16 @@ def test_what_is_not_understood_is_not_served(arguments: list[str], tmp_path: Pa
     assert ended.returncode == 1
     assert "what is to be served is not said" in ended.stderr
     assert ended.stdout == ""
+
+
+def test_one_that_does_not_answer_holds_up_nobody(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a file system whose server is away nothing comes back; a child asks, and is ended."""
+    (hangs := tmp_path / "stat").write_text("#!/bin/sh\nexec sleep 60\n")
+    hangs.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(sharing, "LOOK_S", 0.5)
+    fault = sharing.fault(role(place), [SERVER])
+    assert fault is not None
+    assert (fault.key, fault.message) == ("shares.data.source", f"{place} does not answer")
