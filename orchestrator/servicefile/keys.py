@@ -153,7 +153,9 @@ _ROLE: Final = {
     "healing": Key("how far healing goes by itself: restart, reimage after that, or off; or the two keys below"),
     "healing.ladder": Key("likewise", "reimage"),
     "healing.maxUnavailable": Key(
-        "of the role at a time, by healing, rollouts and verbs together; a part is rounded down to 1 or more", "1"
+        "of the role, out by healing, rollouts and verbs together: healing takes out nobody more; "
+        "a part is rounded down to 1 or more",
+        "1",
     ),
     "evidence": Key("what is kept of a failure, beside what always is"),
     "evidence.disk": Key("whether the system disk of what healing makes anew is kept for a day, read-only", "false"),
