@@ -13,28 +13,15 @@ import tree_sitter
 import tree_sitter_powershell
 from vmrole_images.windows import answers as image
 from vmrole_unattend.windows import files
-from vmrole_unattend.windows.answers import Answers, Machine
+from vmrole_unattend.windows.answers import Answers
 
 from orchestrator.drivers.guest import windows_scripts
-from tests.unit.drivers.disks.windows_instances import OWN
+from tests.unit.drivers.disks.windows_instances import MACHINE, OWN
 from tests.world.config_drives import parts_of
 from tests.world.linux_answers import ANSWERS
 from tests.world.places import REPOSITORY
 
 ODD_NAMES = ['It\'s "$(Stop-Computer)"', "a`b", "@'\n'@", "W32Time", "{"]
-MACHINE = Machine(
-    role="web",
-    index=0,
-    service="shop",
-    instance="web-0.shop",
-    generation=2,
-    instance_id="6a4b1a54-3c1e-4a07-9d2c-0123456789ab",
-    mac="52:54:00:00:00:01",
-    address="10.90.0.10/24",
-    gateway="10.90.0.1",
-    local_storage=("cache", "logs"),
-    blank_storage=("logs",),
-)
 
 
 def shipped() -> dict[str, str]:

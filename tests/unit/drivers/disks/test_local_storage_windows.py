@@ -12,7 +12,7 @@ import tree_sitter_powershell
 from vmrole_unattend import local_storage
 from vmrole_unattend.nocloud import guest_script
 from vmrole_unattend.windows import files, guest_command
-from vmrole_unattend.windows.answers import Answers, Machine
+from vmrole_unattend.windows.answers import Answers
 
 from orchestrator.drivers.disks.answer_media import AnswerDiscs
 from orchestrator.drivers.disks.blank import is_blank
@@ -20,7 +20,7 @@ from orchestrator.drivers.disks.overlays import QemuImgDisks
 from orchestrator.drivers.guest import windows_guest
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.model import AnswerFormat, Instance, LocalStorage, Ready, Services
-from tests.unit.drivers.disks.windows_instances import OWN, instance
+from tests.unit.drivers.disks.windows_instances import MACHINE, OWN, instance
 from tests.world.config_drives import parts_of
 from tests.world.linux_answers import ANSWERS
 from tests.world.windows_agent import SETUP_DIR, STARTING, WindowsAgent, guest, status, with_ready
@@ -28,19 +28,6 @@ from tests.world.windows_service_files import GOOD, WINDOWS, parse, problems
 
 STORAGE = (LocalStorage(name="cache", size_mib=64), LocalStorage(name="logs", size_mib=64))
 ONLY_OWN = Answers(own_xml=OWN)
-MACHINE = Machine(
-    role="web",
-    index=0,
-    service="shop",
-    instance="web-0.shop",
-    generation=2,
-    instance_id="6a4b1a54-3c1e-4a07-9d2c-0123456789ab",
-    mac="52:54:00:00:00:01",
-    address="10.90.0.10/24",
-    gateway="10.90.0.1",
-    local_storage=("cache", "logs"),
-    blank_storage=("logs",),
-)
 
 
 def parsed(script: str) -> tree_sitter.Node:

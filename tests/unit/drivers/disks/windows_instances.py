@@ -1,8 +1,8 @@
-"""A Windows instance, and an answer file of its user."""
+"""A Windows instance, the machine that its answers are for, and an answer file of its user."""
 
 from __future__ import annotations
 
-from vmrole_unattend.windows.answers import Answers
+from vmrole_unattend.windows.answers import Answers, Machine
 
 from orchestrator.model import AnswerFormat, Instance, Nic, Os, Role
 from tests.world.instances import instance_of
@@ -11,6 +11,20 @@ from tests.world.instances import instance_of
 OWN = """<unattend xmlns="urn:schemas-microsoft-com:unattend"><settings pass="oobeSystem">
 <component name="Microsoft-Windows-Shell-Setup" processorArchitecture="amd64" publicKeyToken="31bf3856ad364e35"
  language="neutral"><OOBE><SkipMachineOOBE>true</SkipMachineOOBE></OOBE></component></settings></unattend>"""
+
+MACHINE = Machine(
+    role="web",
+    index=0,
+    service="shop",
+    instance="web-0.shop",
+    generation=2,
+    instance_id="6a4b1a54-3c1e-4a07-9d2c-0123456789ab",
+    mac="52:54:00:00:00:01",
+    address="10.90.0.10/24",
+    gateway="10.90.0.1",
+    local_storage=("cache", "logs"),
+    blank_storage=("logs",),
+)
 
 
 def instance(answers: Answers) -> Instance:
