@@ -29,7 +29,8 @@ as_root() {
   fi
 }
 
-# package: why it is needed. The Debian package depends on what stands here, and recommends the recipes' tools.
+# package: why it is needed. The Debian package depends on what stands here, and recommends the recipes' tools. Of
+# alternatives (a | b (<< version)) one is enough, in dpkg's words: which there are is for the distribution to say.
 runtime_packages() {
   cat <<'END'
 libvirt-daemon-system: libvirtd, which runs the virtual machines
@@ -45,6 +46,7 @@ nftables: keeps guests to their own addresses
 iptables: what libvirt itself makes NAT with
 dnsmasq-base: DHCP and names in a service's network, run by libvirt
 util-linux: prlimit and unshare, within which images are read; setpriv, by which doctor tries to be QEMU's user
+virtiofsd | qemu-system-common (<< 1:8): serves shares; Debian 12's QEMU has it
 openssh-client: ssh-keygen, for instances that keep their SSH host keys
 iproute2: adds and removes the virtual IP's address
 python3: vmrole is written in it
@@ -157,16 +159,42 @@ secrets_directory() {
   as_root install -d -m 0700 /etc/vmrole/secrets
 }
 
+# Of the named packages and alternatives those that are not installed, a line each.
 missing_of() {
-  local wanted=("$@") installed
-  installed=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' "${wanted[@]}" 2>/dev/null | sed -n 's/^.i. *//p') || true
-  comm -23 <(printf '%s\n' "${wanted[@]}" | sort -u) <(sort -u <<<"$installed")
+  local -A installed=()
+  local -a named=() alternatives=()
+  local name version status relation one
+  mapfile -t named < <(printf '%s\n' "$@" | tr '|' '\n' | sed -E 's/^ +//; s/ .*//')
+  while read -r status name version; do
+    if [[ $status = ?i ]]; then installed[$name]=$version; fi
+  done < <(dpkg-query -W -f '${db:Status-Abbrev} ${Package} ${Version}\n' "${named[@]}" 2>/dev/null)
+  for relation in "$@"; do
+    IFS='|' read -r -a alternatives <<<"$relation"
+    for one in "${alternatives[@]}"; do
+      read -r name version <<<"$one"
+      if is_met "${installed[$name]:-}" "$version"; then continue 2; fi
+    done
+    printf '%s\n' "$relation"
+  done
+}
+
+# Whether an installed version, "" for none, is what "" or "(<< VERSION)" asks for.
+is_met() {
+  local than
+  [ -n "$1" ] || return 1
+  [ -n "$2" ] || return 0
+  IFS='() ' read -r _ than _ <<<"${2#(}"
+  dpkg --compare-versions "$1" lt "$than"
 }
 
 apt_install() {
-  local list=$1 name reason
+  local list=$1 line name
+  local -A reasons=()
   local -a names=() missing=()
-  while IFS= read -r name; do names+=("${name%%:*}"); done <<<"$list"
+  while IFS= read -r line; do
+    names+=("${line%%: *}")
+    reasons[${line%%: *}]=${line#*: }
+  done <<<"$list"
   mapfile -t missing < <(missing_of "${names[@]}")
   if [ ${#missing[@]} = 0 ]; then
     say "${#names[@]} Debian packages: all there"
@@ -174,8 +202,7 @@ apt_install() {
   fi
   say "installing ${#missing[@]} of ${#names[@]} Debian packages with apt-get:"
   for name in "${missing[@]}"; do
-    reason=$(grep -m1 "^$name: " <<<"$list")
-    say "  $name (${reason#*: })"
+    say "  $name (${reasons[$name]})"
   done
   # Where cloud-init was not, it must never run: this file is its documented switch, read at every boot.
   if [[ " ${missing[*]} " == *" cloud-init "* ]] && [ ! -e /etc/cloud/cloud-init.disabled ]; then
@@ -192,7 +219,7 @@ apt_install() {
     ours=yes
   fi
   { as_root apt-get -q update &&
-    as_root apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 install "${missing[@]}"; } || status=$?
+    as_root apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 satisfy "${missing[@]}"; } || status=$?
   [ "$ours" = no ] || as_root rm -f "$policy"
   [ "$status" = 0 ] || die "apt-get failed with status $status"
 }
@@ -249,7 +276,7 @@ main() {
   local lock=requirements-dev.lock
   if [ "${1:-}" = list ]; then
     case ${2:-} in
-      runtime | recipes | build | develop | package | vagrant | peers) "${2/recipes/recipe}_packages" | cut -d: -f1 ;;
+      runtime | recipes | build | develop | package | vagrant | peers) "${2/recipes/recipe}_packages" | sed 's/: .*//' ;;
       *) die "say which: runtime, recipes, build, develop, package, vagrant or peers" ;;
     esac
     return

@@ -88,14 +88,15 @@ def field(deb: Path, name: str) -> str:
 
 
 def names(relation: str) -> set[str]:
-    """The packages in a relation, without versions."""
+    """The packages in a relation, without versions; of alternatives the first."""
     return set(re.findall(r"(?:^|, )([a-z0-9.+-]+)", relation))
 
 
 def known(kind: str) -> set[str]:
-    """The packages that provisioning knows of a kind."""
+    """The packages that provisioning knows of a kind; of alternatives the first."""
     argv = [REPOSITORY / "vagrant" / "provision.sh", "list", kind]
-    return set(subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split())
+    listed = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    return {line.split()[0] for line in listed.splitlines()}
 
 
 def test_it_says_what_it_needs(built: Built) -> None:
@@ -104,6 +105,7 @@ def test_it_says_what_it_needs(built: Built) -> None:
     """
     needs = field(built.deb, "Depends")
     assert known("runtime") <= names(needs)
+    assert "virtiofsd | qemu-system-common (<< 1:8)" in needs.split(", ")
     assert names(field(built.deb, "Recommends")) == known("recipes")
     assert not (known("build") | known("package")) & names(needs)
     assert re.search(r"python3 \(>= 3\.\d+\), python3 \(<< 3\.\d+\)", needs)
@@ -195,6 +197,7 @@ def test_its_verbs_do_what_they_do_here(host: Host) -> None:
     assert "Traceback" not in looked.stdout + looked.stderr
     for subject in ("configuration", "program", "qemu", "haproxy", "dnsmasq", "nftables", "state directory"):
         assert f"PASS  {subject}: " in looked.stdout, looked.stdout
+    assert re.search(r"^PASS  shares: .*/virtiofsd", looked.stdout, re.MULTILINE), looked.stdout
     assert tree.must("dpkg", "--verify", "vmrole") == ""
     owned = set(tree.must("dpkg", "-L", "vmrole").split())
     assert {f"/{path}" for path in tree.files() if path.startswith(PLACE[1:])} <= owned

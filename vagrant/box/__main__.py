@@ -43,7 +43,9 @@ def kind() -> debian.Kind:
     listing = subprocess.run(
         [_VAGRANT / "provision.sh", "list", "runtime"], capture_output=True, text=True, check=True, timeout=60
     )
-    packages = (set(debian.PACKAGES) - _NOT_IN_A_HOST) | set(listing.stdout.split()) | set(_IN_A_BOX)
+    # Of alternatives (a | b (<< version)) the last, which the oldest distribution has: this one.
+    needed = {line.split("|")[-1].split()[0] for line in listing.stdout.splitlines()}
+    packages = (set(debian.PACKAGES) - _NOT_IN_A_HOST) | needed | set(_IN_A_BOX)
     plain = debian.Kind()
     return debian.Kind(
         packages=sorted(packages),

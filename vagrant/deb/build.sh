@@ -118,8 +118,8 @@ control() {
   sed -e "s|@VERSION@|$version|" -e "s|@ARCHITECTURE@|$(dpkg --print-architecture)|" \
     -e "s|@SIZE@|$(du -sk --apparent-size "$root" | cut -f1)|" \
     -e "s|@MAINTAINER@|${DEBFULLNAME:-vmrole} <${DEBEMAIL:-root@localhost}>|" \
-    -e "s|@DEPENDS@|python3 (>= $this), python3 (<< $next), passwd, $libraries, $needs|" \
-    -e "s|@RECOMMENDS@|$recipes|" "$PARTS/control" >"$root/DEBIAN/control"
+    -e "s#@DEPENDS@#python3 (>= $this), python3 (<< $next), passwd, $libraries, $needs#" \
+    -e "s#@RECOMMENDS@#$recipes#" "$PARTS/control" >"$root/DEBIAN/control"
   printf '/etc/vmrole/vmrole.toml\n' >"$root/DEBIAN/conffiles"
   (cd "$root" && find . -path ./DEBIAN -prune -o -type f -printf '%P\0' | sort -z | xargs -0 md5sum) \
     >"$root/DEBIAN/md5sums"

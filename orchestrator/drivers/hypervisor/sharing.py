@@ -24,7 +24,7 @@ from orchestrator.model import Instance, Role
 
 SERVERS: Final = ("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd", "/usr/lib/virtiofsd")
 LOOK_S: Final = 5.0  # what lies on a disk is looked at in far less
-_INSTALL: Final = "apt-get install virtiofsd (Debian 12: qemu-system-common has it)"
+INSTALL: Final = "apt-get install virtiofsd (Debian 12: qemu-system-common has it)"
 PROGRAM: Final = f"""\
 #!/bin/sh
 # vmrole's: libvirt runs this in the place of virtiofsd. It makes the directory read-only, in a mount namespace of its
@@ -35,7 +35,7 @@ fail() {{ echo "vmrole: $*" >&2; exit 1; }}
 for virtiofsd in {" ".join(SERVERS)} ''; do
     [ -z "$virtiofsd" ] || [ ! -x "$virtiofsd" ] || break
 done
-[ -n "$virtiofsd" ] || fail "there is no virtiofsd: {_INSTALL}"
+[ -n "$virtiofsd" ] || fail "there is no virtiofsd: {INSTALL}"
 case $# in 1) case $1 in --print-capabilities | --version | --help) exec "$virtiofsd" "$1" ;; esac ;; esac
 
 if [ "${{1-}}" != read-only ]; then
@@ -78,13 +78,18 @@ def permitted(shares: Collection[str], unfit: Callable[[Role], Problem | None]) 
 
 def fault(role: Role, servers: Collection[str] = SERVERS) -> Problem | None:
     """Why the host cannot serve the role's shares."""
-    if role.shares and not any(os.access(server, os.X_OK) for server in servers):
-        return Problem("this host has no virtiofsd, which serves shares", key="shares", hint=f"run: {_INSTALL}")
+    if role.shares and server_of(servers) is None:
+        return Problem("this host has no virtiofsd, which serves shares", key="shares", hint=f"run: {INSTALL}")
     for one in role.shares:
         if (found := source_fault(Path(one.source))) is not None:
             told, hint = found
             return Problem(told, key=f"shares.{one.name}.source", hint=hint)
     return None
+
+
+def server_of(servers: Collection[str] = SERVERS) -> str | None:
+    """The virtiofsd that serves shares on this host; None where there is none."""
+    return next((server for server in servers if os.access(server, os.X_OK)), None)
 
 
 def source_fault(source: Path) -> tuple[str, str] | None:

@@ -26,6 +26,7 @@ from orchestrator.host.doctor import (
     reach,
     readable,
     room,
+    shares,
 )
 from orchestrator.host.doctor.check import Check, Verdict, fail, ok, warn
 
@@ -74,6 +75,7 @@ CHECKS: tuple[tuple[str, Callable[[Config], Check]], ...] = (
     ("connections", room.connections),
     ("memory", room.memory),
     ("huge pages", room.huge_pages),
+    ("shares", shares.shares),
     ("clock", host.clock),
 )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -13,10 +15,13 @@ PARTS = REPOSITORY / "vagrant" / "deb"
 PROVISION = REPOSITORY / "vagrant" / "provision.sh"
 
 
+SHARES = "virtiofsd | qemu-system-common (<< 1:8)"  # what serves shares, by one distribution or the other
+
+
 def listed(kind: str) -> list[str]:
-    """The packages that provisioning knows of a kind."""
+    """The packages that provisioning knows of a kind; of alternatives the first."""
     done = subprocess.run([PROVISION, "list", kind], capture_output=True, text=True, check=True, timeout=60)
-    return done.stdout.split()
+    return [line.split()[0] for line in done.stdout.splitlines()]
 
 
 def test_both_let_qemu_reach_the_same_socket() -> None:
@@ -41,6 +46,32 @@ def test_each_package_is_of_one_kind() -> None:
     assert all(kinds)
     assert len(names) == len(set(names))
     assert {"libvirt-daemon-system", "qemu-system-x86", "haproxy", "nftables", "dnsmasq-base"} <= set(kinds[0])
+
+
+@pytest.mark.parametrize(
+    ("installed", "missing"),
+    [
+        ("ii  make 4.3-4.1\nii  qemu-system-common 1:7.2+dfsg-7+deb12u16", []),
+        ("ii  make 4.3-4.1\nii  qemu-system-common 1:10.0.13+ds-0+deb13u1\nii  virtiofsd 1.13.2-1", []),
+        ("ii  make 4.4.1-2\nii  qemu-system-common 1:10.0.13+ds-0+deb13u1", [SHARES]),
+        ("rc  make 4.3-4.1\nrc  qemu-system-common 1:7.2+dfsg-7+deb12u16\nun  virtiofsd ", ["make", SHARES]),
+    ],
+)
+def test_one_of_alternatives_is_enough(installed: str, missing: list[str], tmp_path: Path) -> None:
+    """Of Debian 12's QEMU, which has virtiofsd, of a newer one's, and where there is neither."""
+    (asked := tmp_path / "dpkg-query").write_text(f"#!/bin/sh\ncat <<'END'\n{installed}\nEND\n")
+    asked.chmod(0o755)
+    functions = re.findall(r"^(?:missing_of|is_met)\(\) \{$.*?^\}$", PROVISION.read_text(), re.MULTILINE | re.DOTALL)
+    script = "\n".join(["set -euo pipefail", *functions, 'missing_of "$@"'])
+    done = subprocess.run(
+        ["bash", "-c", script, "-", "make", SHARES],
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert (len(functions), done.stdout.splitlines()) == (2, missing)
 
 
 @pytest.mark.parametrize("script", ["postinst", "prerm", "postrm"])

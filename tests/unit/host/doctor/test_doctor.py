@@ -37,6 +37,7 @@ from orchestrator.host.doctor import (
     reach,
     room,
     rulesets,
+    shares,
 )
 from orchestrator.model.blob import Blob, BlobOwner, BlobPut, Of
 from tests.world.places import REPOSITORY
@@ -426,6 +427,28 @@ def test_huge_pages_are_told(settings: Config) -> None:
     assert (without.verdict, some.verdict) == (Verdict.PASS, Verdict.PASS)
     assert "sysctl -w vm.nr_hugepages" in without.message
     assert "64 of 2048 KiB are reserved: 128 MiB" in some.message
+
+
+def test_shares_are_told(settings: Config, tmp_path: Path) -> None:
+    """A host without virtiofsd is as well as others, until a directory is given to guests; each that cannot be served
+    is named, and what is to be done.
+    """
+    given, serves = tmp_path.resolve() / "data", ("/nonesuch/virtiofsd", "/bin/sh")
+    given.mkdir()
+    for sources, servers, verdict, told, remedy in (
+        ((), (), Verdict.PASS, "there is no virtiofsd", ""),
+        ((), serves, Verdict.PASS, "/bin/sh serves them; no directory is given", ""),
+        ((str(given),), (), Verdict.WARN, f"no role can have shares, and {given} may be named", "virtiofsd"),
+        ((str(given),), serves, Verdict.PASS, f"/bin/sh serves {given}", ""),
+        ((str(given), f"{given}/none", "/dev/null"), serves, Verdict.WARN, f"{given}/none cannot be", "make it"),
+        ((str(given), f"{given}/none", "/dev/null"), serves, Verdict.WARN, "; /dev/null is no directory", "; share"),
+    ):
+        check = shares.judge(sources, servers)
+        assert (check.name, check.verdict) == ("shares", verdict)
+        assert told in check.message
+        assert remedy in check.remedy
+    check = shares.shares(dataclasses.replace(settings, shares=(f"{given}/none",)))
+    assert (check.verdict, f"{given}/none" in check.message) == (Verdict.WARN, True)
 
 
 def test_the_clock_never_stops_anything(settings: Config) -> None:
