@@ -122,6 +122,12 @@ def load(pair: Pair, ports: Sequence[int] = ()) -> Iterator[Load]:
             one.join()
 
 
+def goes_on(seen: Load, who: str) -> None:
+    """Returns when somebody has been answered by `who`, and for a while after; clients wait for a processor, too."""
+    until(lambda: any(name == who for _, _, name in list(seen.answers)), 30.0)
+    time.sleep(0.2)
+
+
 def overlap_s(seen: Load, of: str) -> float:
     """How long after the first answer of `of` a connection was begun that somebody else answered; below 0: never."""
     first = min(ended for _, ended, who in seen.answers if who == of)
@@ -188,9 +194,9 @@ class ExchangeContract:
         """Who begins a connection when any endpoint has been answered by the other is answered by it, too."""
         pair.lay()
         with load(pair) as seen:
-            time.sleep(0.2)
+            goes_on(seen, "old")
             patiently(lambda: pair.balancer.shape(pair.both(swapped=True)))
-            time.sleep(0.2)
+            goes_on(seen, "new")
         assert not seen.lost
         assert overlap_s(seen, "new") <= TOGETHER_S
 
@@ -200,14 +206,14 @@ class ExchangeContract:
         *shared, (gone, comes) = *unlike.ports[:-1], (unlike.ports[-1], unlike.new[-1].port)
         unlike.lay()
         for swapped, own, others in ((True, comes, gone), (False, gone, comes)):
-            who = "new" if swapped else "old"
+            before, who = ("old", "new") if swapped else ("new", "old")
             moments: list[float] = []
             with unlike.talk(others) as kept, load(unlike, shared) as seen:
-                assert kept.says() == ("old" if swapped else "new")
-                time.sleep(0.2)
+                assert kept.says() == before
+                goes_on(seen, before)
                 unlike.exchange(moments, swapped=swapped)
-                assert kept.says() == ("old" if swapped else "new")
-                time.sleep(0.2)
+                assert kept.says() == before
+                goes_on(seen, who)
             assert not seen.lost, f"{len(seen.lost)} of {len(seen.answers)} lost: {seen.lost[:3]}"
             assert overlap_s(seen, who) <= TOGETHER_S
             early = [ended for _, ended, name in seen.answers if name == who and ended < moments[-1]]
