@@ -34,7 +34,8 @@ def operating(name: wire.Verb, does: str, more: str = "") -> click.Command:
         "--together",
         type=click.IntRange(1),
         metavar="N",
-        help="So many at the same time; unless given, as upgrade.maxUnavailable of the service's file says, or one.",
+        help="So many at the same time, within healing.maxUnavailable of their role; unless given, as "
+        "upgrade.maxUnavailable of the service's file says, or one.",
     )
     @selector_option("those")
     @wait_options

@@ -17,6 +17,7 @@ _ELSEWHERE = {
     "get": ("ls", "show"), "ps": ("get",), "status": ("get",), "log": ("console",), "logs": ("console",),
     "show": ("describe",), "describe": ("show",), "inspect": ("describe", "show"), "reboot": ("restart",),
     "lint": ("check",), "validate": ("check",), "rollback": ("rollout", "undo"), "undo": ("rollout",),
+    "maintenance": ("protect",), "cordon": ("protect",),
     "history": ("rollout",), "pull": ("add",), "import": ("add",), "shell": ("ssh",), "scp": ("cp",), "copy": ("cp",),
 }  # fmt: skip
 _LISTED_MOST = 15  # of what there is, in the answer to a slip: more of them are what --help is for

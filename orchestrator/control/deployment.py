@@ -35,7 +35,7 @@ from orchestrator.model import (
 from orchestrator.ports import COMMIT_BYTES_MAX
 from orchestrator.rules import addressing, bridging, fitting, quotas, sharing, swap
 from orchestrator.rules.addressing import TakenNics
-from orchestrator.rules.standing import At, Course, Target, in_order, serves_nobody
+from orchestrator.rules.standing import At, Target, course_by, in_order, serves_nobody
 from orchestrator.servicefile.answers import computer_faults
 
 TEMPLATE_BYTES_MAX = COMMIT_BYTES_MAX - 1024  # as JSON; it is stored by itself
@@ -282,7 +282,6 @@ def rollout(
     judged = any(one.walk.judged for one in same)
     upgrade = service.spec.upgrade
     canary = 0 if restores or judged else upgrade.canary
-    course = Course(upgrade=upgrade, counts={role.name: role.instances for role in service.spec.roles})
     return Rollout(
         id=f"rollout-{uuid.uuid4().hex[:12]}",
         service=service.name,
@@ -290,7 +289,7 @@ def rollout(
         from_revision=from_revision if first is None else first.from_revision,
         to_revision=service.file_revision,
         targets=tuple((one.name, Incarnation(one.generation + 1, 1)) for one in instances),
-        together=course.together(one.role_name for one in instances),
+        together=course_by(service.spec).together(one.role_name for one in instances),
         restores=restores,
         walk=Walk(canaries=canaries(instances, upgrade, canary), judged=judged),
         created_at_s=now_s,

@@ -31,9 +31,10 @@ def why(
     behind: OfRevision | None = None,
     still: Standstill | None = None,
     renewed: str = "",
+    yet: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """The sentences of `vmrole why`: the state first, then the deadline, the wish, and the last events. `renewed`:
-    what becomes of its checkpoint by itself.
+    what becomes of its checkpoint by itself. `yet`: what has not begun with it, and why.
     """
     at = f"generation {instance.generation}, boot {instance.boot}"
     since = f"since {_clock(instance.phase_since_s)} ({duration(now_s - instance.phase_since_s)} ago)"
@@ -59,6 +60,7 @@ def why(
         lines.append(f"Asked for: generation {wanted.generation}, boot {wanted.boot}.")
     elif instance.stale:
         lines.append(f"Its VM is not yet what the service file says{_behind(behind)}.")
+    lines += yet
     if instance.goal.role.reimage is not Road.COLD and instance.goal.serve:
         lines.append(" ".join(filter(None, (_road(instance, now_s), renewed))))
     if instance.warning:

@@ -11,6 +11,7 @@ from orchestrator.control.touched import Touched
 from orchestrator.errors import Conflict
 from orchestrator.model import Event, Image, Instance, InstanceName, Operation, Progress, Revision, Rollout, Service
 from orchestrator.ports import Clock, Store
+from orchestrator.rules import standing
 from orchestrator.servicefile.write import written
 
 
@@ -132,7 +133,17 @@ class Queries:
         still = standstill_of(self._present, instance.service)
         now_s = self._clock.now_s()
         renewed = renewing.sentence(self._present, instance, now_s)
-        return explain.why(instance, past, now_s, self._of_revision(instance), still, renewed)
+        return explain.why(instance, past, now_s, self._of_revision(instance), still, renewed, self._yet(instance))
+
+    def _yet(self, instance: Instance) -> list[str]:
+        """What runs over several instances and has yet to begin with this one, and what it waits for."""
+        return [
+            f"{'The rollout' if self._present.find(Rollout, one.id) else f'A {one.verb} of {one.subject}'} "
+            f"has yet to begin with it: {one.message}."
+            for one in self._present.running_operations(instance.service)
+            for number, (name, _) in enumerate(one.targets)
+            if one.message and name == instance.name and standing.is_waiting(one, number, instance)
+        ]
 
     def _of_revision(self, instance: Instance) -> explain.OfRevision | None:
         """What there is to say of an instance whose VM is not as its service's file says; None of others."""

@@ -40,11 +40,13 @@ from orchestrator.model import (
     ServiceSpec,
     Silence,
     Slot,
+    Upgrade,
     Verb,
 )
 from orchestrator.model.drive import Drive
 from orchestrator.ports import Clock, Inside, Store, Write
 from orchestrator.rules import addressing, holding
+from orchestrator.rules.standing import course_by
 from orchestrator.servicefile.difference import Change, difference, unfinished
 from orchestrator.servicefile.resolution import SecretFault, no_fault
 
@@ -289,8 +291,8 @@ class Control(Removing):
         """Asks for a restart, reimage, rebuild, stop or start of an instance, a role ("web.shop") or a service.
 
         `labels` selects among them, `together` how many at a time: as the service's file says for None, of a stop or
-        start one. What is stopped is left out of a restart, and takes a reimage or rebuild when it is started.
-        `cold`: a reimage begins with the image. Raises Conflict when there is nothing to do it to.
+        start one; of others no more of a role than its `healing.maxUnavailable`, if it has that. What is stopped is
+        left out of a restart, and takes a reimage or rebuild when it is started. `cold`: a reimage begins with the image. Raises Conflict when there is nothing to do it to.
         """
         if together is not None and not 1 <= together <= INSTANCES_MAX:
             raise InvalidInput(f"{together} together", hint=f"use 1 to {INSTANCES_MAX}")
@@ -298,7 +300,7 @@ class Control(Removing):
             raise InvalidInput("no instance, role or service is named", hint="write web-0, web.shop or shop")
         present = asking.narrowed(subject, self.chosen(subject), labels)
         running = self._present.running_operations(present[0].service) if present else ()
-        now_s, many = self._now_s(), together or self._together(verb, present)
+        now_s, many = self._now_s(), self._together(verb, present, together)
         operation = asking.operation(verb, subject, present, running, together=many, cold=cold, now_s=now_s)
         told = Event(at_s=now_s, subject=operation.subject, message=f"{verb} was asked for")
         with self._waking("operation", operation.id):
@@ -338,14 +340,13 @@ class Control(Removing):
         if fault is not None:
             raise InvalidInput(fault.message, problems=(fault,), hint=fault.hint)
 
-    def _together(self, verb: Verb, instances: Sequence[Instance]) -> int:
-        """As many at a time as the service's file says of what makes its instances anew."""
+    def _together(self, verb: Verb, instances: Sequence[Instance], asked: int | None) -> int:
+        """As many at a time as are asked for, or as the service's file says of what makes its instances anew."""
         service = self._present.find(Service, instances[0].service) if instances else None
         if service is None or verb in (Verb.STOP, Verb.START):
-            return 1
-        named = {one.role_name for one in instances}
-        upgrade = service.spec.upgrade
-        return max((upgrade.may_miss(one.instances) for one in service.spec.roles if one.name in named), default=1)
+            return asked or 1
+        course = course_by(service.spec, Upgrade(max_unavailable=asked) if asked else None)
+        return course.together({one.role_name for one in instances})
 
     def _touch_images(self, spec: ServiceSpec) -> list[Write]:
         """Writes each image of the spec as it is: of an apply and a removal at the same time one is refused."""

@@ -25,7 +25,7 @@ from orchestrator.model import (
 from orchestrator.model.cause import of_error
 from orchestrator.ports import Host
 from orchestrator.rules import rollout
-from orchestrator.rules.standing import Course
+from orchestrator.rules.standing import Course, course_by
 
 AUDIT_S = 60.0  # How often what nobody tells of is looked at: a service's network and endpoints, an operation.
 
@@ -70,15 +70,14 @@ def conduct(
 def course_of(operation: Operation | Rollout, present: Present) -> Course:
     """By what it walks now. A verb that somebody asks for waits for nobody, and neither does the way back."""
     service = present.find(Service, operation.service)
-    upgrade = service.spec.upgrade if service else Upgrade()
-    counts = {role.name: role.instances for role in service.spec.roles} if service else {}
+    spec = service.spec if service else None
+    upgrade = spec.upgrade if spec else Upgrade()
     if isinstance(operation, Rollout):
         if operation.restores:
             upgrade = replace(upgrade, walking=Walking.AUTO, on_failure=OnFailure.HALT)
         still = standstill_of(present, operation.service)
-        return Course(
-            upgrade=upgrade,
-            counts=counts,
+        return replace(
+            course_by(spec, upgrade),
             standstill=f"{still.says} until: {still.end}" if still else "",
             rolls_to=operation.to_revision,
             back_to=operation.from_revision,
@@ -89,7 +88,7 @@ def course_of(operation: Operation | Rollout, present: Present) -> Course:
     asked = replace(
         upgrade, max_unavailable=operation.together, max_unavailable_percent=None, walking=Walking.AUTO, canary=0
     )
-    return Course(upgrade=asked, counts=counts)
+    return course_by(spec, asked)
 
 
 def _told(before: Operation, after: Operation, now_s: float) -> list[Event]:

@@ -157,7 +157,7 @@ def _next(
     if watched and not going:
         where += f"; {_names(watched)} must serve for {upgrade.soak_s:g} s"
     if out and waiting and not going:
-        where += f"; waits until {', '.join(out[:_NAMED_MOST])} serves again{_hint(out, instances)}"
+        where += f"; waits until {', '.join(out[:_NAMED_MOST])} serves again{_hint(out, instances, course)}"
     return going, where
 
 
@@ -209,11 +209,11 @@ def _out_by_others(
     }
 
 
-def _hint(out: Sequence[InstanceName], instances: Mapping[InstanceName, Instance]) -> str:
+def _hint(out: Sequence[InstanceName], instances: Mapping[InstanceName, Instance], course: Course) -> str:
     failed = next((name for name in out if instances[name].has_failed), None)
     if failed is None:
         return ""
-    return f" ({failed} has failed: vmrole reimage {failed}, or raise upgrade.maxUnavailable)"
+    return f" ({failed} has failed: vmrole reimage {failed}, or raise {course.kept_by(instances[failed].role_name)})"
 
 
 # What it comes to --------------------------------------------------------------------------------------------

@@ -7,28 +7,62 @@ import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.model import Goal, Instance, InstanceName, Operation, Order, Upgrade, Walked, place_of
+from orchestrator.model import (
+    Goal,
+    Healing,
+    Instance,
+    InstanceName,
+    Operation,
+    Order,
+    ServiceSpec,
+    Upgrade,
+    Walked,
+    place_of,
+)
 from orchestrator.rules import targets
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
-    """By what an operation walks: the service's wishes, how many instances each role has, whence and whither."""
+    """By what an operation walks: the service's wishes, how many instances each role has and what may be missing of
+    it by all our doings, whence and whither.
+    """
 
     upgrade: Upgrade = dataclasses.field(default_factory=Upgrade)
     counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    healing: Mapping[str, Healing] = dataclasses.field(default_factory=dict)
     rolls_to: int = 0  # the revision that a rollout goes to; 0: it is a verb that somebody asked for
     back_to: int = 0  # the revision that an undo would go back to; 0: there is none
     service: str = ""  # what its user calls it
     standstill: str = ""  # why nobody is begun, in words: automation is paused
 
     def may_miss(self, role: str) -> int:
-        """How many instances of the role may serve nobody at a time."""
-        return self.upgrade.may_miss(self.counts.get(role, 1))
+        """How many instances of the role may serve nobody at a time: what its `healing` says is never exceeded."""
+        own, bound = self.upgrade.may_miss(self.counts.get(role, 1)), self._bound(role)
+        return own if bound is None else min(own, bound)
+
+    def kept_by(self, role: str) -> str:
+        """Which key of the service's file says how many of the role that are."""
+        bound = self._bound(role)
+        own = bound is None or self.upgrade.may_miss(self.counts.get(role, 1)) < bound
+        return "upgrade.maxUnavailable" if own else f"healing.maxUnavailable of {role}"
 
     def together(self, roles: Iterable[str]) -> int:
         """How many instances of these roles may be under way at a time."""
         return max(map(self.may_miss, roles), default=1)
+
+    def _bound(self, role: str) -> int | None:
+        return self.healing[role].bound(self.counts.get(role, 1)) if role in self.healing else None
+
+
+def course_by(spec: ServiceSpec | None, upgrade: Upgrade | None = None) -> Course:
+    """As the service's file says, or with another `upgrade` than the file's; without a service as ever."""
+    roles = spec.roles if spec is not None else ()
+    return Course(
+        upgrade=upgrade or (spec.upgrade if spec is not None else Upgrade()),
+        counts={role.name: role.instances for role in roles},
+        healing={role.name: role.healing for role in roles},
+    )
 
 
 class At(enum.Enum):
@@ -142,6 +176,16 @@ def _target(
         return replace(target, at=At.LAPSED, walked=here)
     late = upgrade.within_s is not None and now_s > due_s(here, instance, upgrade.within_s)
     return replace(target, at=At.LATE if late and not instance.sick_since_s else At.UNDER_WAY, walked=here)
+
+
+def is_waiting(operation: Operation, number: int, instance: Instance) -> bool:
+    """Whether the operation has yet to begin with its target of that number."""
+    seen = _target(operation, number, instance, _walked(operation, instance.name), Upgrade(), 0.0)
+    return seen.at is At.WAITING
+
+
+def _walked(operation: Operation, name: InstanceName) -> Walked | None:
+    return next((one for one in operation.walk.walked if one.name == name), None)
 
 
 def _soaked(instance: Instance, upgrade: Upgrade, now_s: float) -> At:

@@ -36,7 +36,7 @@ from orchestrator.model.checkpoint import DAY_S, REFRESHED_S
 from orchestrator.model.lease import LONGEST_S, SHORTEST_S
 from orchestrator.rules.beginning import cycle
 from orchestrator.servicefile.devices import read_devices, read_libvirt
-from orchestrator.servicefile.drives import check_drives, read_drive
+from orchestrator.servicefile.drives import check_drives, check_once, read_drive
 from orchestrator.servicefile.endpoint_types import check_between, read_endpoint, sorted_by_type
 from orchestrator.servicefile.fields import (
     Answer,
@@ -132,6 +132,7 @@ def read_draft(reader: Reader) -> Draft:
         reader.fault("roles", "a service has at least one role", SEE)
     alone = len(reader.problems)
     check_between(reader, [draft.role for draft in roles])
+    check_once(reader, [draft.role for draft in roles])
     _check_order(reader, [draft.role for draft in roles])
     if "vip" not in top:
         _needs_no_vip(reader, roles)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from orchestrator.errors import InvalidInput, Problem
-from orchestrator.model import AnswerFormat, Image, LocalStorage, Os
+from orchestrator.model import AnswerFormat, Image, LocalStorage, Os, Role
 from orchestrator.model.drive import INDEX, RoleDrive, drive_name
 from orchestrator.servicefile.fields import Answer, shaped, text
 from orchestrator.servicefile.reader import Reader
@@ -52,6 +52,21 @@ def check_drives(
                 reader.fault(f"{key}.mount", f"{one.mount} is in the place of {other}, at {mount}", "choose another")
         if one.mount:
             mounts[one.name] = one.mount
+
+
+def check_once(reader: Reader, roles: Sequence[Role]) -> None:
+    """Notes drives that two instances of the service would have, or one of them twice."""
+    first: dict[str, tuple[str, str, str]] = {}
+    for role in roles:
+        for one in role.drives:
+            key = f"roles.{role.name}.drives.{one.name}.drive"
+            for index in range(role.instances) if one.drive else ():
+                other, held_by, said = first.setdefault(one.of(index), (key, f"{role.name}-{index}", one.drive))
+                if other == key or (said == one.drive and held_by.rpartition("-")[0] == role.name):
+                    continue  # what a role says twice is told by itself
+                told = f"{role.name}-{index} cannot have drive {one.of(index)}: {held_by} has it, by {other}"
+                reader.fault(key, told, "each drive has one instance at a time: name another")
+                break
 
 
 def check_mounts(

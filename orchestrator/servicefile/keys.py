@@ -153,9 +153,8 @@ _ROLE: Final = {
     "healing": Key("how far healing goes by itself: restart, reimage after that, or off; or the two keys below"),
     "healing.ladder": Key("likewise", "reimage"),
     "healing.maxUnavailable": Key(
-        "of the role, out by healing, rollouts and verbs together: healing takes out nobody more; "
-        "a part is rounded down to 1 or more",
-        "1",
+        "of the role, out by healing, rollouts and verbs together: none of them takes out more; "
+        "a part is rounded down to 1 or more", "healing one; others by upgrade.maxUnavailable",
     ),
     "evidence": Key("what is kept of a failure, beside what always is"),
     "evidence.disk": Key("whether the system disk of what healing makes anew is kept for a day, read-only", "false"),
@@ -236,7 +235,9 @@ KEYS: Final[Mapping[str, Key]] = {
     "upgrade": Key("how its instances are made anew when a rollout, a restart, a reimage or a rebuild is of several"),
     "upgrade.domains": Key("instances are spread over so many by index; one begins when the last is done", "one"),
     "upgrade.maxUnavailable": Key(
-        "of a role at a time, whatever took them out; a part is rounded down to 1 or more", "1"
+        "of a role at a time, whatever took them out, and no more than its healing.maxUnavailable; a part is rounded "
+        "down to 1 or more",
+        "1",
     ),
     "upgrade.mode": Key("whether a rollout waits before each domain for: vmrole rollout next", "auto"),
     "upgrade.order": Key("of a role's instances, and of the domains", "ascending"),
@@ -253,9 +254,25 @@ KEYS: Final[Mapping[str, Key]] = {
 }
 
 
+_MEANT: Final = {"heartbeat": "silence", "heartbeatTimeout": "silence"}  # what others call a key
+_VERBS: Final = {
+    "maintenance": "a verb: vmrole protect INSTANCE, until: vmrole unprotect INSTANCE",
+    "protected": "a verb: vmrole protect INSTANCE, until: vmrole unprotect INSTANCE",
+    "paused": "a verb: vmrole pause SERVICE, until: vmrole resume SERVICE",
+}
+
+
+def is_otherwise(word: str) -> bool:
+    """Whether it is known under another name, or as a verb: nothing is meant that is spelt alike."""
+    return word in _VERBS or word in _MEANT
+
+
 def elsewhere(word: str) -> str:
     """Where a key of this name stands and what it is there, for who has put it somewhere else; "" when nowhere, or
-    in several places.
+    in several places. What is no key but a verb, or what others call a key, is found as well.
     """
+    if word in _VERBS:
+        return _VERBS[word]
+    word = _MEANT.get(word, word)
     places = [path for path in KEYS if path.rpartition(".")[2] == word]
     return f"{places[0]}: {KEYS[places[0]].about}" if len(places) == 1 else ""

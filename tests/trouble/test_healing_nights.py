@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.control import healing
-from orchestrator.rules import blame
+from orchestrator.rules import blame, standing
 from tests.world.healing_simulation import BLAMED, LABELS, Night, confusion
 
 SEEDS = 2 * len(LABELS)  # nights of each kind; one takes a second or more
@@ -51,11 +51,16 @@ def _always_blames_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(healing, "evidence", hasty)
 
 
+def _lets_rollouts_go_by_their_own_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standing.Course, "_bound", lambda self, role: None)
+
+
 @pytest.mark.parametrize(
     ("broken", "seeds"),
     [
         (_blames_nobody, (2, 4)),
         (_always_blames_the_image, (0,)),
+        (_lets_rollouts_go_by_their_own_number, (39,)),
     ],
     ids=lambda one: getattr(one, "__name__", ""),
 )

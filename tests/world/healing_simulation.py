@@ -75,6 +75,7 @@ class Night:
         self.seen: set[Whose] = set()  # blamed for the instances that the label is about
         self.guilty: set[InstanceName] = set()  # whose own fault it is, or that are built of what is bad
         self._taken: set[InstanceName] = set()  # out by our own doing
+        self._was_ill: set[InstanceName] = set()  # when it left, for whatever reason
         self._before: dict[InstanceName, Instance] = {}
         self._settled: Callable[[], bool] = lambda: False
         self._steps = 0
@@ -170,7 +171,7 @@ class Night:
             "instances": count,
             "local_storage": (LocalStorage(name="cache", size_mib=64),),
             "ready": Ready(within_s=90.0),
-            "healing": Healing(ladder=ladder, max_unavailable=1 + self.seed // len(LABELS) % 2),
+            "healing": Healing(ladder=ladder, max_unavailable=(1, 2, None)[self.seed // len(LABELS) % 3]),
             **changes,
         }
         upgrade = Upgrade(max_unavailable=1 + self.seed // 20 % 2)
@@ -248,8 +249,11 @@ class Night:
             before = self._before.get(name)
             if before is after:
                 continue
-            if after.phase in _GOING_OUT:
-                self._taken.add(name)
+            if before is not None and before.phase is Phase.SERVING and after.phase is not Phase.SERVING:
+                self._was_ill.discard(name)
+                self._was_ill.update([name] * bool(before.unwell_since_s))
+            if after.phase in _GOING_OUT and not (after.by_request and name in self._was_ill):
+                self._taken.add(name)  # Who restarts one that nobody is sent to takes nothing from anybody.
             elif after.phase in (Phase.SERVING, Phase.FAILED, Phase.STOPPED):
                 self._taken.discard(name)
             self._note_blame(after)
@@ -270,15 +274,12 @@ class Night:
     def _check_budget(self) -> None:
         gone = [one for name, one in self._before.items() if name in self._taken and not self._of_itself(one)]
         out = Counter((one.service, one.role_name) for one in gone)
-        asked = Counter((one.service, one.role_name) for one in gone if one.by_request)  # two by two people, say
         for (service, role), number in out.items():
-            least = self.present.instances_of(service)
-            first = next(one for one in least.values() if one.role_name == role)
             spec = self.control.service(service).spec
-            most = max(first.goal.role.healing.may_miss(len(least)), spec.upgrade.may_miss(len(least)))
-            assert number <= max(most, asked[service, role]), (
-                f"{number} of {role}.{service} are out by our own doing: {self._told()}"
-            )
+            size = len(self.present.instances_of(service))  # of one role each
+            bound = next(one for one in spec.roles if one.name == role).healing.bound(size)
+            most = spec.upgrade.may_miss(size) if bound is None else bound
+            assert number <= most, f"{number} of {role}.{service} are out by our own doing: {self._told()}"
 
     def _of_itself(self, one: Instance) -> bool:
         """Whether it is out by its own fault by now: it waits for its next rung, and would be ill without us."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.errors import Problem
+from orchestrator.model import Topology
 from orchestrator.servicefile.azure import endpoints, roles, traffic
 from orchestrator.servicefile.azure.definition import Element, plain, refusals
 from orchestrator.servicefile.azure.ledger import Ledger, Note, Part
@@ -20,6 +21,8 @@ from orchestrator.servicefile.azure.wishes import Wishes
 from orchestrator.servicefile.yaml_text import yaml_text
 
 _FORMAT_ONLY = "it is about the file's format"
+_WALK = "UpgradeDomainWalk"
+_DISCOVERY = {"Blast": "at once", _WALK: "one after the other"}
 _PACKAGED = {"WebRole": "a web role", "WorkerRole": "a worker role"}
 
 
@@ -54,7 +57,8 @@ def translate(definition: Element, configuration: Element, wishes: Wishes) -> Im
     traffic.restrict(definition, ends.inner, seen, ledger, faults)
     _check_wishes(definition, wishes, tree, faults)
     upgrade = _upgrade(definition, tree, ledger)
-    _drop_the_rest(definition, configuration, ledger)
+    _tell_of_peers(definition, tree, ledger)
+    _drop_the_rest(configuration, ledger)
     if faults:
         raise refusals(faults)
     ledger.close(definition, configuration)
@@ -155,11 +159,22 @@ def _upgrade(definition: Element, tree: Mapping[str, Any], ledger: Ledger) -> Ma
     return {}
 
 
-def _drop_the_rest(definition: Element, configuration: Element, ledger: Ledger) -> None:
-    """Lists what belongs to the service and has no counterpart."""
-    ledger.drop_attribute(
-        definition, "topologyChangeDiscovery", "instances are not told of changes; they ask the service's DNS"
-    )
+def _tell_of_peers(definition: Element, tree: Mapping[str, Any], ledger: Ledger) -> None:
+    """Whether guests learn of a change all at once or one after the other."""
+    attribute = "topologyChangeDiscovery"
+    said = definition.get(attribute)
+    if said not in _DISCOVERY:
+        ledger.drop_attribute(definition, attribute, f"it is not {' or '.join(_DISCOVERY)}; guests learn at once")
+        return
+    ledger.use(definition, attribute)
+    why = f"guests that ask by the runtime channel (vmrole-guest peers) learn of changes {_DISCOVERY[said]}"
+    ledger.change(definition, attribute, why)
+    for role in tree.values():
+        role["topology"] = (Topology.WALK if said == _WALK else Topology.BLAST).value
+
+
+def _drop_the_rest(configuration: Element, ledger: Ledger) -> None:
+    """Lists what belongs to the service's configuration and has no counterpart."""
     for network in configuration.all("NetworkConfiguration"):
         ledger.use(network)
         for one in network.all("AccessControls"):

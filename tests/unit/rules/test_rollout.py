@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.errors import Conflict
 from orchestrator.model import (
+    Healing,
     Incarnation,
     Operation,
     Phase,
@@ -17,6 +18,7 @@ from orchestrator.model import (
     Walking,
     instance_name,
 )
+from orchestrator.model.cause import recorded
 from orchestrator.rules import rollout
 from orchestrator.rules.standing import Course
 from orchestrator.rules.targets import target
@@ -98,3 +100,31 @@ def test_a_domain_that_somebody_else_has_begun_waits_for_nobody() -> None:
     assert over.progress is Progress.DONE
     with pytest.raises(Conflict, match="nothing of the rollout of service shop waits"):
         rollout.release(late, alone, course, 1060.0)
+
+
+@pytest.mark.parametrize(
+    ("healing", "key"),
+    [
+        (Healing(), "upgrade.maxUnavailable"),
+        (Healing(max_unavailable=2), "upgrade.maxUnavailable"),
+        (Healing(max_unavailable=1), "healing.maxUnavailable of web"),
+    ],
+)
+def test_what_keeps_it_from_going_on_is_named(healing: Healing, key: str) -> None:
+    """One that has failed, and the key by which others wait for it."""
+    failed = replace(instance(Phase.FAILED, (2, 1), (2, 1)), failed_by=recorded("its service crashes"))
+    others = [
+        replace(instance(Phase.SERVING, (1, 2), (1, 2)), name=instance_name("shop", "web", number), index=number)
+        for number in (1, 2, 3)
+    ]
+    targets = tuple((one.name, Incarnation(2, 1)) for one in others)
+    operation = Operation(id="x", verb=Verb.REIMAGE, subject="shop", service="shop", targets=targets)
+    most = 1 if healing.max_unavailable is None else 2
+    course = Course(upgrade=Upgrade(max_unavailable=most), counts={"web": 4}, healing={"web": healing})
+    decided = rollout.advance(operation, {one.name: one for one in (failed, *others)}, course, 1000.0)
+    if key == "upgrade.maxUnavailable" and most == 2:
+        assert len(decided.changed) == 1, "one more may go"
+    else:
+        assert decided.changed == ()
+        hint = f"({failed.name} has failed: vmrole reimage {failed.name}, or raise {key})"
+        assert decided.operation.message.endswith(f"; waits until {failed.name} serves again {hint}")

@@ -12,6 +12,7 @@ import pytest
 from orchestrator.errors import Conflict
 from orchestrator.model import (
     Goal,
+    Healing,
     Incarnation,
     Instance,
     InstanceName,
@@ -61,6 +62,7 @@ class Life:
     chance: random.Random
     upgrade: Upgrade
     counts: dict[str, int]
+    healing: dict[str, Healing]
     instances: dict[InstanceName, Instance]
     operation: Operation
     now_s: float = 1000.0
@@ -72,7 +74,19 @@ class Life:
     @property
     def course(self) -> Course:
         """As the records would say."""
-        return Course(upgrade=self.upgrade, counts=self.counts, rolls_to=2, back_to=1)
+        return Course(upgrade=self.upgrade, counts=self.counts, healing=self.healing, rolls_to=2, back_to=1)
+
+    def may_miss(self, role: str) -> int:
+        """What both keys allow, reckoned apart from the rule."""
+        of, most = self.counts[role], []
+        for said in (self.upgrade, self.healing[role]):
+            if said.max_unavailable_percent is not None:
+                most.append(max(1, of * said.max_unavailable_percent // 100))
+            elif said.max_unavailable is not None:
+                most.append(said.max_unavailable)
+            elif said is self.upgrade:
+                most.append(1)
+        return min(most)
 
     def parts(self) -> list[list[InstanceName]]:
         """Which targets go together, in their order: reckoned apart from the rule."""
@@ -119,7 +133,7 @@ class Life:
             part = next(number for number, names in enumerate(parts) if one.name in names)
             served = old.phase is Phase.SERVING and not old.unwell_since_s
             if served:
-                may = self.upgrade.may_miss(self.counts[one.role_name])
+                may = self.may_miss(one.role_name)
                 assert self.out(one.role_name) < may, f"{one.name}: its role misses as many as it may already"
             if served or old.phase is not Phase.FAILED or (before.walk.canaries and not self.past_canary):
                 left = [name for earlier in parts[:part] for name in earlier if not self.over(name)]
@@ -223,6 +237,12 @@ def drawn(seed: int) -> Life:
     if chance.random() < 0.3:
         missed = {"max_unavailable_percent": chance.choice([1, 25, 50, 100])}
     counts = {role: chance.randint(1, 7) for role in chance.sample(["web", "db"], chance.randint(1, 2))}
+    healing = {
+        role: chance.choice(
+            [Healing(), Healing(max_unavailable=chance.randint(1, 3)), Healing(max_unavailable_percent=20)]
+        )
+        for role in counts
+    }
     upgrade = Upgrade(
         domains=chance.choice([None, None, 1, 2, 5, 20]),
         walking=chance.choice([Walking.AUTO, Walking.AUTO, Walking.MANUAL]),
@@ -244,7 +264,9 @@ def drawn(seed: int) -> Life:
     operation = Operation(
         id="x", verb=Verb.REIMAGE, subject="shop", service="shop", targets=targets, walk=walk, created_at_s=1000.0
     )
-    return Life(chance=chance, upgrade=upgrade, counts=counts, instances=everyone, operation=operation)
+    return Life(
+        chance=chance, upgrade=upgrade, counts=counts, healing=healing, instances=everyone, operation=operation
+    )
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

@@ -7,6 +7,7 @@ import pytest
 from orchestrator import servicefile
 from orchestrator.errors import InvalidInput
 from orchestrator.model import RoleDrive
+from orchestrator.servicefile import offline
 from orchestrator.servicefile.difference import difference
 from orchestrator.servicefile.write import written
 from tests.world.service_files import find
@@ -87,3 +88,51 @@ def test_a_guest_finds_it_by_its_name(name: str, told: str) -> None:
     with pytest.raises(InvalidInput, match="1 fault") as refused:
         servicefile.parse(FILE.replace("data: {drive", f"{name}: {{drive"), find)
     assert told in refused.value.problems[0].message
+
+
+TWO = """service: shop
+roles:
+  db:
+    image: micro
+    instances: 3
+    drives:
+      data: {{drive: "{db}"}}
+  web:
+    image: micro
+    instances: {instances}
+    drives:
+      data: {{drive: "{web}"}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("db", "web", "instances", "told"),
+    [
+        ("x-{index}", "x-{index}", 1, "web-0 cannot have drive x-0: db-0 has it, by roles.db.drives.data.drive"),
+        ("x-{index}", "x-2", 1, "web-0 cannot have drive x-2: db-2 has it, by roles.db.drives.data.drive"),
+        ("x-{index}", "x-3", 1, ""),
+        ("x-{index}", "y-{index}", 5, ""),
+    ],
+)
+def test_two_roles_do_not_have_one_drive(db: str, web: str, instances: int, told: str) -> None:
+    """With the line, the key and whose it is; also where no daemon is asked."""
+    text = TWO.format(db=db, web=web, instances=instances)
+    if not told:
+        assert offline.check(text).name == "shop"
+        return
+    for read in (offline.check, lambda text: servicefile.parse(text, find)):
+        with pytest.raises(InvalidInput, match="1 fault") as refused:
+            read(text)
+        (fault,) = refused.value.problems
+        assert (fault.line, fault.key, fault.message) == (12, "roles.web.drives.data.drive", told)
+        assert "name another" in fault.hint
+
+
+def test_an_instance_does_not_have_one_drive_twice() -> None:
+    """By two names for it, though each is a good one."""
+    text = TWO.format(db="x-{index}", web="y-0", instances=1)
+    twice = f'{text}      more: {{drive: "y-{{index}}"}}\n'
+    with pytest.raises(InvalidInput, match="1 fault") as refused:
+        offline.check(twice)
+    told = "web-0 cannot have drive y-0: web-0 has it, by roles.web.drives.data.drive"
+    assert [(one.line, one.message) for one in refused.value.problems] == [(13, told)]

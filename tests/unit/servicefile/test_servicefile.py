@@ -606,3 +606,21 @@ def test_a_key_that_is_out_of_place_is_told_where_it_belongs(line: str, place: s
     with pytest.raises(InvalidInput) as caught:
         role(line)
     assert caught.value.problems[0].hint.startswith(place)
+
+
+@pytest.mark.parametrize(
+    ("healing", "key", "hint"),
+    [
+        ("{heartbeat: 10 min}", "heartbeat", "it is roles.NAME.ready.silence: how long the agent of a role"),
+        ("{maintenance: true}", "maintenance", "it is a verb: vmrole protect INSTANCE, until: vmrole unprotect"),
+        ("{paused: true}", "paused", "it is a verb: vmrole pause SERVICE, until: vmrole resume SERVICE"),
+    ],
+)
+def test_what_others_call_a_key_is_led_to_it(healing: str, key: str, hint: str) -> None:
+    """Not to one that is merely spelt alike."""
+    text = f"service: shop\nroles:\n  web:\n    image: micro\n    healing: {healing}\n"
+    with pytest.raises(InvalidInput, match="1 fault") as refused:
+        servicefile.parse(text, find)
+    (fault,) = refused.value.problems
+    assert (fault.line, fault.key) == (5, f"roles.web.healing.{key}")
+    assert hint in fault.hint

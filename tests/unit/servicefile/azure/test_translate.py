@@ -23,6 +23,7 @@ from orchestrator.model import (
     Ports,
     Size,
     TcpProbe,
+    Topology,
     Upgrade,
 )
 from orchestrator.servicefile.azure.definition import Element, Schema
@@ -318,6 +319,24 @@ def test_upgrade_domains_are_upgrade_domains() -> None:
     done = imported(CSDEF, CSCFG)
     assert not [one for one in done.notes if "upgradeDomainCount" in one.what]
     assert parsed(done.text).upgrade == Upgrade(domains=2, max_unavailable=2)
+
+
+@pytest.mark.parametrize(
+    ("said", "topology", "told"),
+    [
+        ("Blast", Topology.BLAST, "learn of changes at once"),
+        ("UpgradeDomainWalk", Topology.WALK, "learn of changes one after the other"),
+        ("Walk", Topology.BLAST, "it is not Blast or UpgradeDomainWalk"),
+    ],
+)
+def test_guests_learn_of_peers_as_there(said: str, topology: Topology, told: str) -> None:
+    """`topologyChangeDiscovery`, of all roles; what it cannot be is listed, and that guests have to ask is told."""
+    assert 'topologyChangeDiscovery="Blast"' in CSDEF
+    done = imported(CSDEF.replace('topologyChangeDiscovery="Blast"', f'topologyChangeDiscovery="{said}"'), CSCFG)
+    assert {one.topology for one in parsed(done.text).roles} == {topology}
+    notes = [str(one) for one in done.notes if "topologyChangeDiscovery" in one.what]
+    assert len(notes) == 1
+    assert told in notes[0]
 
 
 _Change = Callable[[str], str]
