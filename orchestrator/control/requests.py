@@ -292,7 +292,8 @@ class Control(Removing):
 
         `labels` selects among them, `together` how many at a time: as the service's file says for None, of a stop or
         start one; of others no more of a role than its `healing.maxUnavailable`, if it has that. What is stopped is
-        left out of a restart, and takes a reimage or rebuild when it is started. `cold`: a reimage begins with the image. Raises Conflict when there is nothing to do it to.
+        left out of a restart, and takes a reimage or rebuild when it is started. `cold`: a reimage begins with the
+        image. Raises Conflict when there is nothing to do it to.
         """
         if together is not None and not 1 <= together <= INSTANCES_MAX:
             raise InvalidInput(f"{together} together", hint=f"use 1 to {INSTANCES_MAX}")

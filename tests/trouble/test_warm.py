@@ -41,6 +41,22 @@ def test_a_shutdown_that_the_file_gives_time_to_is_waited_for() -> None:
     WARM.gone(fabric)
 
 
+def test_a_warm_reimage_that_mends_nothing_is_followed_by_a_cold_one() -> None:
+    """What makes it ill may be in its checkpoint: healing restarts it, and then begins with the image."""
+    fabric = Fabric()
+    fabric.deploy(ROLE)
+    fabric.until(fabric.quiet)
+    fabric.world.faults.services_never_start.add(NAME)
+    fabric.act(Verb.REIMAGE, NAME)
+    fabric.until(lambda: fabric.instance().generation == 2 and fabric.instance().from_checkpoint)
+    fabric.until(lambda: fabric.instance().generation == 3, rounds=2000)
+    assert any("now restarting" in event.message for event in fabric.control.events(NAME, 0, 200))
+    fabric.world.faults.services_never_start.clear()
+    fabric.until(lambda: fabric.instance().phase is Phase.SERVING, rounds=2000)
+    assert not fabric.instance().from_checkpoint
+    assert any("cold: it is being healed" in event.message for event in fabric.control.events(NAME, 0, 300))
+
+
 @pytest.mark.parametrize("fault", ["memory_damaged", "not_restored", "clockless"])
 def test_a_memory_that_is_good_for_nothing(fault: str) -> None:
     """The road falls back to a boot of the same disk within the same generation, and says why; a memory is saved

@@ -7,11 +7,13 @@ stands on the disc once.
 Ours is the first part of user-data, a PowerShell script (guest/setup.ps1). It does not ask cloudbase-init for the
 setup restart (exit status 1001), although it could: the plugins that come after user-data, the one that sets the
 administrator's password among them, would then run in the next boot, when the restart has been seen and the disc may
-be gone. It leaves a task behind that waits until the service has ended, writes `setup-boot`, and restarts then.
+be gone. It leaves a task behind that waits until the service has ended, writes `setup-boot`, and restarts then. It
+brings the client of the runtime channel as well, in the place where an answer file brings it.
 """
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import email.message
 from collections.abc import Iterator, Mapping
@@ -144,6 +146,7 @@ def _setup(answers: nocloud.Answers) -> multipart.Part:
         f"$instance = '{answers.instance}'\n"
         f"$generation = '{answers.generation}'\n"
         f"$restart = ${'true' if answers.setup_restart else 'false'}\n"
+        f"$client = '{base64.b64encode(nocloud.guest_script('vmrole-guest.ps1').encode()).decode()}'\n"
     )
     return multipart.part(multipart.SCRIPT, assigned + nocloud.guest_script("setup.ps1"), _SCRIPT_NAME)
 

@@ -54,6 +54,12 @@ if ($known -ne $instance_id) {
     Save 'generation' $generation
     Save 'instance-id' $instance_id
 }
+# By which the guest speaks to vmrole. One that cannot be put there keeps nobody's setup up.
+try {
+    if (-not (Test-Path -LiteralPath "$place\files")) { [void](New-Item -ItemType Directory -Path "$place\files") }
+    [System.IO.File]::WriteAllBytes("$place\files\vmrole-guest.ps1", [Convert]::FromBase64String($client))
+}
+catch { Write-Output "vmrole-guest.ps1 could not be written: $($_.Exception.Message)" }
 if (-not (Test-Path -LiteralPath "$place\setup-boot")) {
     Copy-Item -LiteralPath $MyInvocation.MyCommand.Path -Destination "$place\setup.ps1" -Force
     $run = "powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -File $place\setup.ps1 -End"

@@ -1,7 +1,10 @@
 # Speaks to vmrole from within a Windows guest: vmrole-guest.ps1 whoami | ready [--for SECONDS] [REASON] |
-# busy --for SECONDS [REASON] | log LINE | peers [--after NUMBER | --past NAME] | stopping | let-go
-# Prints the answer, one line of JSON. Exits with 0 when it is done, 1 when the host refuses it, 2 for what is no such
-# request, 3 when the host has noted it and not done it yet, 4 when nobody answers. Run it as an administrator:
+# busy --for SECONDS [REASON] | log LINE | peers [--after NUMBER | --past NAME] | stopping | let-go |
+# blob put|get [--role] [--if-version VERSION] NAME FILE | blob ls [--role] [--after NAME] |
+# blob rm [--role] [--if-version VERSION] NAME | subscribe peers|stopping
+# Prints the answer, one line of JSON; of a subscription a line for each thing that is told, until it is ended. Exits
+# with 0 when it is done, 1 when the host refuses it, 2 for what is no such request, 3 when the host has noted it and
+# not done it yet, 4 when nobody answers, 5 when the blob is of another version by now. Run it as an administrator:
 #   powershell.exe -NoProfile -ExecutionPolicy Bypass -File vmrole-guest.ps1 whoami
 # It needs nothing that PowerShell 2 does not have, and virtio-serial's driver. It says nothing of its boot, which has
 # no name that both sides know: ask for `stopping` again each minute.
@@ -10,11 +13,18 @@ $port = '\\.\Global\com.vmrole.guest.0'
 $answer_s = 20
 $text_max = 2000
 $read_bytes = 16384
+$part_bytes = 11264 # of a blob in one line
+$tries_max = 3
+$too_often = -32001
+$stale = -32002
+$not_there = -32003
 
 function Stop-Usage {
     [Console]::Error.WriteLine('usage: vmrole-guest.ps1 whoami | ready [--for SECONDS] [REASON] |')
     [Console]::Error.WriteLine('  busy --for SECONDS [REASON] | log LINE | peers [--after NUMBER | --past NAME] |')
-    [Console]::Error.WriteLine('  stopping | let-go')
+    [Console]::Error.WriteLine('  blob put [--role] [--if-version VERSION] NAME FILE | blob get [--role] NAME FILE |')
+    [Console]::Error.WriteLine('  blob ls [--role] [--after NAME] | blob rm [--role] [--if-version VERSION] NAME |')
+    [Console]::Error.WriteLine('  subscribe peers|stopping | stopping | let-go')
     exit 2
 }
 
@@ -44,8 +54,46 @@ $rest = @($words | Select-Object -Skip 1)
 $option = ''
 if ($rest.Count -ge 1) { $option = $rest[0] }
 $params = ''
+$does = ''
+$file = ''
 switch -CaseSensitive ($method) {
     'whoami' { if ($rest.Count -ne 0) { Stop-Usage } }
+    'blob' {
+        if ($rest.Count -eq 0) { Stop-Usage }
+        $does = $rest[0]
+        $rest = @($rest | Select-Object -Skip 1)
+        while (($rest.Count -ge 1) -and $rest[0].StartsWith('--')) {
+            $option = $rest[0]
+            if ($option -ceq '--role') {
+                $params += ',"of":"role"'
+                $rest = @($rest | Select-Object -Skip 1)
+                continue
+            }
+            if ($rest.Count -lt 2) { Stop-Usage }
+            if (($option -ceq '--if-version') -and (($does -ceq 'put') -or ($does -ceq 'rm'))) {
+                $params += ',"if_version":"' + (Get-Plain $rest[1]) + '"'
+            }
+            elseif (($option -ceq '--after') -and ($does -ceq 'ls')) {
+                $params += ',"after":"' + (Get-Plain $rest[1]) + '"'
+            }
+            else { Stop-Usage }
+            $rest = @($rest | Select-Object -Skip 2)
+        }
+        $wanted = @{ 'put' = 2; 'get' = 2; 'ls' = 0; 'rm' = 1 }
+        if ((-not $wanted.ContainsKey($does)) -or ($rest.Count -ne $wanted[$does])) { Stop-Usage }
+        if ($rest.Count -ge 1) { $params = ',"name":"' + (Get-Plain $rest[0]) + '"' + $params }
+        if ($rest.Count -ge 2) {
+            $file = $ExecutionContext.SessionState.Path.GetUnresolvedProviderPathFromPSPath($rest[1])
+            if (($does -ceq 'put') -and (-not [System.IO.File]::Exists($file))) {
+                [Console]::Error.WriteLine("vmrole-guest: there is no file $file")
+                exit 2
+            }
+        }
+    }
+    'subscribe' {
+        if (($rest.Count -ne 1) -or (($option -cne 'peers') -and ($option -cne 'stopping'))) { Stop-Usage }
+        $params = '"to":["' + $option + '"]'
+    }
     'stopping' { if ($rest.Count -ne 0) { Stop-Usage } }
     'let-go' {
         if ($rest.Count -ne 0) { Stop-Usage }
@@ -83,9 +131,9 @@ public static extern Microsoft.Win32.SafeHandles.SafeFileHandle CreateFile(
     string name, uint access, uint share, System.IntPtr security, uint disposition, uint flags, System.IntPtr template);
 '@
 
-$began = [DateTime]::UtcNow
+$script:began = [DateTime]::UtcNow
 function Get-Left { # in milliseconds, by a clock that somebody may set: never more than there were
-    $gone = ([DateTime]::UtcNow - $began).TotalMilliseconds
+    $gone = ([DateTime]::UtcNow - $script:began).TotalMilliseconds
     if ($gone -lt 0) { return 0 }
     return [int][Math]::Max(0, ($answer_s * 1000) - $gone)
 }
@@ -100,36 +148,144 @@ while ($true) {
     if ((Get-Left) -eq 0) { Stop-Unanswered "nobody answers; the channel is not to be had (error $code)" }
     Start-Sleep -Milliseconds 200 # Another program has it.
 }
+$stream = New-Object System.IO.FileStream($handle, [System.IO.FileAccess]::ReadWrite, 1, $true)
+$buffer = New-Object byte[] $read_bytes
+$script:unfinished = ''
+$script:ended = $false
+
+# The lines that have come whole, within so many milliseconds (-1: whenever they come); none where the host is away.
+function Read-Lines([int]$within_ms) {
+    $reading = $stream.BeginRead($buffer, 0, $buffer.Length, $null, $null)
+    if (-not $reading.AsyncWaitHandle.WaitOne($within_ms, $false)) { Stop-Unanswered 'nobody answers' }
+    $taken = $stream.EndRead($reading)
+    $script:ended = $taken -eq 0
+    if ($script:ended) { return }
+    $pieces = ($script:unfinished + [System.Text.Encoding]::ASCII.GetString($buffer, 0, $taken)).Split("`n")
+    $script:unfinished = $pieces[$pieces.Length - 1]
+    for ($number = 0; $number -lt ($pieces.Length - 1); $number++) { $pieces[$number] }
+}
+
+# The answer to a request, a line; what was too often is asked again in time.
+function Get-Answer([string]$asked, [string]$said) {
+    $script:began = [DateTime]::UtcNow
+    while ($true) {
+        $id = [Guid]::NewGuid().ToString()
+        # An empty line ends what another program has left half sent.
+        $request = '{"jsonrpc":"2.0","id":"' + $id + '","method":"' + $asked + '","params":{' + $said + '}}'
+        $request = "`n" + $request + "`n"
+        $bytes = [System.Text.Encoding]::ASCII.GetBytes($request)
+        $writing = $stream.BeginWrite($bytes, 0, $bytes.Length, $null, $null)
+        if (-not $writing.AsyncWaitHandle.WaitOne((Get-Left), $false)) { Stop-Unanswered 'nobody answers' }
+        $stream.EndWrite($writing)
+        $found = ''
+        while (-not $found) {
+            $lines = @(Read-Lines (Get-Left))
+            if ($script:ended) { # The host is away.
+                if ((Get-Left) -eq 0) { Stop-Unanswered 'nobody answers' }
+                Start-Sleep -Milliseconds 200
+            }
+            # Answers to others, and what is told unasked, are passed over.
+            foreach ($line in $lines) { if ($line.Contains('"id": "' + $id + '"')) { $found = $line } }
+        }
+        if ((-not $asked.StartsWith('blob.')) -or ((Get-Code $found) -ne $too_often)) { return $found }
+        if ((Get-Left) -lt 1000) { return $found }
+        Start-Sleep -Milliseconds 600
+    }
+}
+
+# By which number the host refuses it; 0 when it does not.
+function Get-Code([string]$told) {
+    if ($told.Contains('"error": {') -and ($told -match '"code": (-?[0-9]+)')) { return [int]$matches[1] }
+    return 0
+}
+
+function Get-Digest([byte[]]$data) {
+    $digest = [System.Security.Cryptography.SHA256]::Create().ComputeHash($data)
+    return [BitConverter]::ToString($digest).Replace('-', '').ToLower()
+}
+
+# Puts the file's bytes, all or none of them; begins again when the host has begun anew.
+function Send-Blob {
+    $data = [System.IO.File]::ReadAllBytes($file)
+    $put = '"put":"' + [Guid]::NewGuid().ToString() + '","size":' + $data.Length
+    $put += ',"sha256":"' + (Get-Digest $data) + '"' + $params
+    $at = 0
+    $tries = 0
+    while ($true) {
+        $length = [Math]::Min($part_bytes, $data.Length - $at)
+        $part = [Convert]::ToBase64String($data, $at, $length)
+        $told = Get-Answer 'blob.put' ('"offset":' + $at + ',"data":"' + $part + '",' + $put)
+        if ((Get-Code $told) -eq $not_there) {
+            $tries++
+            if (($at -eq 0) -or ($tries -ge $tries_max)) { return $told }
+            $at = 0
+            continue
+        }
+        if ($told -notmatch '"taken": ([0-9]+)') { return $told }
+        $at = [int]$matches[1]
+    }
+}
+
+# Gets the bytes, all of one version, and puts them into the file, all or none of them.
+function Receive-Blob {
+    for ($tries = 1; $true; $tries++) {
+        $data = New-Object System.IO.MemoryStream
+        $version = ''
+        while ($true) {
+            $told = Get-Answer 'blob.get' ('"offset":' + $data.Length + $params + $version)
+            if (Get-Code $told) { break }
+            if ($told -notmatch '"version": "([0-9A-Za-z]+)"') { Stop-Unanswered 'no version is told' }
+            $version = ',"version":"' + $matches[1] + '"'
+            if ($told -notmatch '"data": "([A-Za-z0-9+/=]*)"') { Stop-Unanswered 'no bytes are told' }
+            $part = [Convert]::FromBase64String($matches[1])
+            $data.Write($part, 0, $part.Length)
+            if ($told -notmatch '"size": ([0-9]+)') { Stop-Unanswered 'no size is told' }
+            if ($data.Length -ge [int]$matches[1]) { break }
+            if ($part.Length -eq 0) { Stop-Unanswered 'no more bytes are told' }
+        }
+        if (Get-Code $told) {
+            if (((Get-Code $told) -eq $stale) -and ($tries -lt $tries_max)) { continue }
+            return $told
+        }
+        $bytes = $data.ToArray()
+        if (-not $told.Contains('"sha256": "' + (Get-Digest $bytes) + '"')) {
+            if ($tries -lt $tries_max) { continue }
+            Stop-Unanswered 'the bytes are not those of their digest'
+        }
+        [System.IO.File]::WriteAllBytes("$file.$PID", $bytes)
+        Move-Item -LiteralPath "$file.$PID" -Destination $file -Force
+        return ($told -replace ', "data": "[^"]*"', '')
+    }
+}
+
+# Prints what is told unasked, until it is ended; subscribes again where the host has been away.
+function Watch-Host {
+    $after = ''
+    while ($true) {
+        $told = Get-Answer 'subscribe' ($params + $after)
+        if (Get-Code $told) { return $told }
+        [Console]::Out.WriteLine($told)
+        if ($told -match '"number": ([0-9]+)') { $after = ',"after":' + $matches[1] }
+        while ($true) {
+            $lines = @(Read-Lines -1)
+            if ($script:ended) { break }
+            foreach ($line in $lines) {
+                if (-not $line.Contains('"method": "' + $option + '"')) { continue }
+                [Console]::Out.WriteLine($line)
+                if ($line -match '"number": ([0-9]+)') { $after = ',"after":' + $matches[1] }
+            }
+        }
+        Start-Sleep -Milliseconds 200
+    }
+}
 
 $answer = ''
 try {
-    $stream = New-Object System.IO.FileStream($handle, [System.IO.FileAccess]::ReadWrite, 1, $true)
-    $id = [Guid]::NewGuid().ToString()
-    # An empty line ends what another program has left half sent.
-    $request = '{"jsonrpc":"2.0","id":"' + $id + '","method":"' + $method + '","params":{' + $params + '}}'
-    $request = "`n" + $request + "`n"
-    $bytes = [System.Text.Encoding]::ASCII.GetBytes($request)
-    $writing = $stream.BeginWrite($bytes, 0, $bytes.Length, $null, $null)
-    if (-not $writing.AsyncWaitHandle.WaitOne((Get-Left), $false)) { Stop-Unanswered 'nobody answers' }
-    $stream.EndWrite($writing)
-    $buffer = New-Object byte[] $read_bytes
-    $begun = ''
-    while (-not $answer) {
-        $reading = $stream.BeginRead($buffer, 0, $buffer.Length, $null, $null)
-        if (-not $reading.AsyncWaitHandle.WaitOne((Get-Left), $false)) { Stop-Unanswered 'nobody answers' }
-        $taken = $stream.EndRead($reading)
-        if ($taken -eq 0) { # The host is away.
-            if ((Get-Left) -eq 0) { Stop-Unanswered 'nobody answers' }
-            Start-Sleep -Milliseconds 200
-            continue
-        }
-        $lines = ($begun + [System.Text.Encoding]::ASCII.GetString($buffer, 0, $taken)).Split("`n")
-        $begun = $lines[$lines.Length - 1]
-        for ($number = 0; $number -lt ($lines.Length - 1); $number++) {
-            # Answers to others, and what is told unasked, are passed over.
-            if ($lines[$number].Contains('"id": "' + $id + '"')) { $answer = $lines[$number] }
-        }
-    }
+    if ($method -ceq 'subscribe') { $answer = Watch-Host }
+    elseif ($does -ceq 'put') { $answer = Send-Blob }
+    elseif ($does -ceq 'get') { $answer = Receive-Blob }
+    elseif ($does) { $answer = Get-Answer ('blob.' + $does) $params.TrimStart(',') }
+    else { $answer = Get-Answer $method $params }
 }
 catch {
     Stop-Unanswered $_.Exception.Message
@@ -140,6 +296,7 @@ finally {
 
 if ($answer.Contains('"error": {')) {
     [Console]::Error.WriteLine($answer)
+    if ((Get-Code $answer) -eq $stale) { exit 5 }
     exit 1
 }
 [Console]::Out.WriteLine($answer)

@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from vmrole_unattend import nocloud
 
 from orchestrator.drivers.guest import runtime_channel, runtime_requests
-from orchestrator.drivers.guest.runtime_requests import Lines, Refused
+from orchestrator.drivers.guest.runtime_requests import LINE_MAX_BYTES, Lines, Refused
 from orchestrator.model import InstanceName
 from tests.world.runtime_guests import Server, Speaker, memory_kib, server
 from tests.world.waiting import until
@@ -220,6 +221,21 @@ def test_lines_are_cut_wherever_they_are_torn() -> None:
             found += lines.take(stream[at : at + size])
             assert lines.held_bytes <= 20
         assert found == [b"one", None, b"three"]
+
+
+def test_a_gigabyte_without_a_newline_is_held_nowhere() -> None:
+    """Of a line without an end no more than the longest that is taken; and the next one is heard."""
+    lines, piece = Lines(), b"x" * 65_536
+    tracemalloc.start()
+    try:
+        for _ in range(1024**3 // len(piece)):
+            assert list(lines.take(piece)) == []
+            assert lines.held_bytes <= LINE_MAX_BYTES
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < LINE_MAX_BYTES + 4 * len(piece)
+    assert list(lines.take(b"the end of it\n{}\n")) == [None, b"{}"]
 
 
 def test_a_lone_surrogate_in_an_id_is_answered() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import re
 
@@ -12,7 +13,11 @@ from vmrole_unattend.secret import Secret, SecretRef, SecretSource
 from vmrole_unattend.windows import files, guest_command
 from vmrole_unattend.windows.answers import Answers, Machine, Script
 
+from orchestrator.drivers.guest.runtime_blobs import NOT_THERE, STALE
 from orchestrator.drivers.guest.runtime_channel import METHODS
+from orchestrator.drivers.guest.runtime_requests import LINE_MAX_BYTES, TOO_OFTEN
+from tests.world.config_drives import parts_of
+from tests.world.linux_answers import ANSWERS as LINUX_ANSWERS
 
 TEXT = guest_script("vmrole-guest.ps1")
 MACHINE = Machine(
@@ -55,6 +60,15 @@ def test_it_stands_on_the_disc_and_is_copied_from_it() -> None:
     assert 'copy /y "%~dp0*.*" "%notes%\\files"' in guest_command.specialize("web-0.shop", 1)
 
 
+def test_a_config_drive_brings_it_as_well() -> None:
+    """Within the script that cloudbase-init runs first, whole, for the place where an answer file puts it."""
+    (script,) = (text for _, name, text in parts_of(LINUX_ANSWERS) if name == "vmrole-setup.ps1")
+    brought = re.findall(r"^\$client = '([A-Za-z0-9+/=]+)'$", script, re.MULTILINE)
+    assert [base64.b64decode(one).decode() for one in brought] == [TEXT]
+    assert '"$place\\files\\vmrole-guest.ps1", [Convert]::FromBase64String($client)' in script
+    assert script.index("FromBase64String($client)") < script.index("schtasks.exe /create")
+
+
 def test_it_uses_nothing_that_powershell_2_has_not() -> None:
     """As far as words tell."""
     assert not re.findall(LATER, TEXT, re.IGNORECASE)
@@ -65,10 +79,26 @@ def test_its_words_are_the_channel_s() -> None:
     """Each that it offers is a method, written as there; it asks at the port's name."""
     offered = set(re.findall(r"^    '([a-z-]+)' \{", TEXT, re.MULTILINE))
     offered |= set(re.findall(r"\$_ -ceq '([a-z]+)'", TEXT))
-    assert offered == {"whoami", "ready", "busy", "log", "peers", "stopping", "let-go"}
-    assert {one.replace("-", "_") for one in offered} <= set(METHODS)
+    blobs = re.findall(r"'([a-z]+)' = \d", TEXT)
+    assert blobs == ["put", "get", "ls", "rm"]
+    offered |= {f"blob.{one}" for one in blobs}
+    assert {one.replace("-", "_") for one in offered - {"blob"}} == set(METHODS)
+    assert set(re.findall(r"Get-Answer '([a-z.]+)'", TEXT)) == {"blob.put", "blob.get", "subscribe"}
     assert r"'\\.\Global\com.vmrole.guest.0'" in TEXT
-    assert set(re.findall(r"\bexit (\d)", TEXT)) == {"0", "1", "2", "3", "4"}
+    assert set(re.findall(r"\bexit (\d)", TEXT)) == {"0", "1", "2", "3", "4", "5"}
+
+
+def test_a_part_of_a_blob_fits_into_a_line() -> None:
+    """With the longest name and version that there are, and an empty line before it."""
+    part = int(re.search(r"\$part_bytes = (\d+)", TEXT)[1])  # type: ignore[index]
+    said = (
+        '{"jsonrpc":"2.0","id":"","method":"blob.put","params":{"offset":16777216,"data":"","put":"","size":16777216'
+    )
+    said += ',"sha256":"","of":"role","if_version":"","name":""}}'
+    assert len(base64.b64encode(b"x" * part)) + len(said) + 2 * 36 + 64 + 16 + 100 < LINE_MAX_BYTES
+    numbers = dict(re.findall(r"^\$(\w+) = (-32\d+)", TEXT, re.MULTILINE))
+    known = {"too_often": TOO_OFTEN, "stale": STALE, "not_there": NOT_THERE}
+    assert numbers == {name: str(code) for name, code in known.items()}
 
 
 def test_its_brackets_are_in_pairs() -> None:
