@@ -43,6 +43,10 @@ test-long: provision ## what is too long for every run: whole Debians, admission
 simulate: provision ## whole lives in the fake world under the daemon's own loop, drawn from SEEDS=20000 seeds
 	$(PYTHON) -m tests.trouble.simulate --seeds $(or $(SEEDS),20000)
 
+.PHONY: nights
+nights: provision ## nights of a host whose faults are known, and whom healing blames for them: SEEDS=5000 of them
+	$(PYTHON) -m tests.world.healing_simulation $(or $(SEEDS),5000)
+
 .PHONY: test-windows
 test-windows: provision ## the Windows recipe on real media: WINDOWS_ISO=… VIRTIO_WIN=… WINDOWS_EDITION=…
 	$(PYTHON) -m pytest tests/windows -v -s -p no:cacheprovider

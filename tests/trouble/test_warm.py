@@ -50,7 +50,7 @@ def test_a_warm_reimage_that_mends_nothing_is_followed_by_a_cold_one() -> None:
     fabric.act(Verb.REIMAGE, NAME)
     fabric.until(lambda: fabric.instance().generation == 2 and fabric.instance().from_checkpoint)
     fabric.until(lambda: fabric.instance().generation == 3, rounds=2000)
-    assert any("now restarting" in event.message for event in fabric.control.events(NAME, 0, 200))
+    assert any("starting -> restarting: " in event.message for event in fabric.control.events(NAME, 0, 200))
     fabric.world.faults.services_never_start.clear()
     fabric.until(lambda: fabric.instance().phase is Phase.SERVING, rounds=2000)
     assert not fabric.instance().from_checkpoint

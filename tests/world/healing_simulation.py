@@ -9,7 +9,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import multiprocessing
+import os
 import random
+import signal
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -294,26 +297,38 @@ def confusion(seen: Counter[tuple[str, str]]) -> str:
     return "\n".join("  ".join(cell.rjust(9) for cell in row) for row in rows)
 
 
+def night(seed: int) -> tuple[str, str, str]:
+    """Of one seed its label, who was blamed, and what was not as it ought to be ("" for nothing)."""
+    logging.disable(logging.WARNING)
+    one = Night(seed)
+    try:
+        one.run()
+        fault = ""
+    except AssertionError as error:
+        fault = f"seed {seed}: {error}"[:1000]
+    return one.label, "+".join(sorted(one.seen)) or "guest", fault
+
+
 def main() -> None:
-    """python -m tests.world.healing_simulation SEEDS [FIRST]"""
+    """python -m tests.world.healing_simulation SEEDS [FIRST]; an interrupt ends it with what was seen so far."""
     parser = argparse.ArgumentParser(prog="python -m tests.world.healing_simulation", description=__doc__)
     parser.add_argument("seeds", type=int)
     parser.add_argument("first", type=int, nargs="?", default=0)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     asked = parser.parse_args()
-    logging.disable(logging.WARNING)
     seen: Counter[tuple[str, str]] = Counter()
-    faults = []
-    for seed in range(asked.first, asked.first + asked.seeds):
-        night = Night(seed)
-        try:
-            night.run()
-        except AssertionError as error:
-            faults.append(f"seed {seed}: {error}")
-            print(faults[-1][:1000], flush=True)
-        seen[night.label, "+".join(sorted(night.seen)) or "guest"] += 1
+    faults = 0
+    with multiprocessing.Pool(asked.workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+        with contextlib.suppress(KeyboardInterrupt):
+            for label, blamed, fault in pool.imap_unordered(night, range(asked.first, asked.first + asked.seeds)):
+                seen[label, blamed] += 1
+                if fault:
+                    faults += 1
+                    print(fault, flush=True)
+        pool.terminate()
     print(confusion(seen))
-    print(f"{asked.seeds} nights, {len(faults)} not as they ought to be")
-    raise SystemExit(bool(faults))
+    print(f"{seen.total()} of {asked.seeds} nights, {faults} not as they ought to be")
+    raise SystemExit(bool(faults) or seen.total() < asked.seeds)
 
 
 if __name__ == "__main__":
