@@ -262,11 +262,6 @@ _VERBS: Final = {
 }
 
 
-def is_otherwise(word: str) -> bool:
-    """Whether it is known under another name, or as a verb: nothing is meant that is spelt alike."""
-    return word in _VERBS or word in _MEANT
-
-
 def elsewhere(word: str) -> str:
     """Where a key of this name stands and what it is there, for who has put it somewhere else; "" when nowhere, or
     in several places. What is no key but a verb, or what others call a key, is found as well.

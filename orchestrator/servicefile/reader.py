@@ -15,7 +15,7 @@ from vmrole_unattend.secret import SecretRef
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.model import label
 from orchestrator.servicefile.fields import Answer
-from orchestrator.servicefile.keys import elsewhere, is_otherwise
+from orchestrator.servicefile.keys import elsewhere
 from orchestrator.servicefile.tree import SEE, Map, line_in
 
 LABEL = "^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"  # what `model.label` takes, for the schema
@@ -123,8 +123,6 @@ def shown(node: object) -> str:
 
 def _instead(key: str, allowed: tuple[str, ...]) -> str:
     """What to write in the place of a key that there is not, where others are."""
-    if is_otherwise(key):
-        return f"it is {elsewhere(key)}"
     if near := difflib.get_close_matches(key, allowed, 1):
         return f"did you mean {near[0]}?"
     keys = f"keys are: {', '.join(allowed)}"
