@@ -1,21 +1,26 @@
 """Ending a VM's process, before libvirt does: it looks only every 200 ms whether what it has asked to end is gone.
 
 The signal is the one that libvirt sends. Its receiver is held by a descriptor, and known by the VM's UUID on its
-command line: a number that has come to mean another process is never signalled.
+command line: a number that has come to mean another process is never signalled. Who has ended can be signalled until
+its parent has taken note of that, and libvirt, which signals once more before it looks, would wait all the same.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
+import time
 from pathlib import Path
 from typing import Final
 
 WITHIN_S: Final = 1.0  # A QEMU that takes longer is left to libvirt, which kills it in the end.
+NOTED_WITHIN_S: Final = 0.1  # Its parent is the host's first process, which has nothing else to do.
+_LOOK_S: Final = 0.001
 
 
-def ask(pid: int, vm_uuid: str, within_s: float = WITHIN_S) -> bool:
+def ask(pid: int, vm_uuid: str, within_s: float = WITHIN_S, noted_within_s: float = NOTED_WITHIN_S) -> bool:
     """Whether the VM's process is gone; it was asked to end, and waited for. False also where nobody may ask it."""
     try:
         process = os.pidfd_open(pid)
@@ -26,7 +31,10 @@ def ask(pid: int, vm_uuid: str, within_s: float = WITHIN_S) -> bool:
         if vm_uuid.encode() not in words or _is_gone(process, 0.0):  # Else it may be another's number since.
             return False
         signal.pidfd_send_signal(process, signal.SIGTERM)
-        return _is_gone(process, within_s)
+        if not _is_gone(process, within_s):
+            return False
+        _await_noted(process, noted_within_s)
+        return True
     except OSError:
         return False
     finally:
@@ -38,3 +46,12 @@ def _is_gone(process: int, within_s: float) -> bool:
     poll = select.poll()
     poll.register(process, select.POLLIN)
     return bool(poll.poll(within_s * 1000))
+
+
+def _await_noted(process: int, within_s: float) -> None:
+    """Until nobody can signal it any more, for its parent knows of its end; or for as long as that may take."""
+    end_s = time.monotonic() + within_s
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < end_s:
+            signal.pidfd_send_signal(process, 0)
+            select.select((), (), (), _LOOK_S)

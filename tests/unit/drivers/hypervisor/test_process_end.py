@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -12,6 +15,7 @@ from orchestrator.drivers.hypervisor import process_end
 
 UUID = "b056f573-0fd9-5cec-ab6d-d2028dee35be"
 DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+LATE_S = 0.05
 STAYS = "print(flush=True); import time; time.sleep(60)"
 
 
@@ -33,6 +37,23 @@ def test_a_vm_s_process_has_ended_when_it_is_told(vm: subprocess.Popen[bytes]) -
     assert process_end.ask(vm.pid, UUID, 10.0)
     assert vm.wait(10.0) == -15
     assert not process_end.ask(vm.pid, UUID), "its number may be another's by now"
+
+
+@pytest.mark.parametrize("vm", [("", UUID)], indirect=True)
+def test_its_parent_has_noted_its_end_by_then(vm: subprocess.Popen[bytes]) -> None:
+    """Until that libvirt's own signal still reaches it, and libvirt looks only 200 ms later."""
+
+    def late() -> None:
+        os.waitid(os.P_PID, vm.pid, os.WEXITED | os.WNOWAIT)
+        time.sleep(LATE_S)
+        vm.wait(10.0)
+
+    with ThreadPoolExecutor(1) as pool:
+        parent = pool.submit(late)
+        assert process_end.ask(vm.pid, UUID, 10.0, noted_within_s=10.0)
+        with pytest.raises(ProcessLookupError):
+            os.kill(vm.pid, 0)
+        parent.result(10.0)
 
 
 @pytest.mark.parametrize("vm", [("", UUID.replace("b", "c"))], indirect=True)
