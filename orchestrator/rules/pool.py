@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import enum
 
-from orchestrator.model import Instance, Member, Seat, Standing, pool_name
+from orchestrator.model import (
+    CommandProbe,
+    Endpoint,
+    Instance,
+    Member,
+    Mode,
+    Probe,
+    Seat,
+    Standing,
+    TcpProbe,
+    pool_name,
+)
 from orchestrator.model.phase import Seating
 from orchestrator.rules import roads, words
 from orchestrator.rules.patience import in_phase_s
@@ -73,3 +84,29 @@ def fits(seat: Seat | None, member: Member) -> bool:
     if seat is None or seat.standing is Standing.DRAINING:
         return False
     return set(seat.pools) == {pool for pool, _ in member.pools}
+
+
+def asked_at_once(instance: Instance) -> tuple[tuple[Probe, int], ...]:
+    """What the host asks of each of its endpoints, and at which port, before its balancers do; none where that is
+    not the same: of who has not served yet with the memory that it goes on with, and of endpoints that are asked
+    otherwise than once, at once, and from the host.
+    """
+    endpoints = instance.goal.role.endpoints
+    asked = [probe for end in endpoints if (probe := _from_the_host(end)) is not None]
+    return tuple(asked) if _has_served_so(instance) and len(asked) == len(endpoints) else ()
+
+
+def _has_served_so(instance: Instance) -> bool:
+    kept = instance.checkpoint
+    if kept is None or kept.memory is None or instance.boot_id != kept.boot_id:
+        return False
+    return kept.generation < instance.layered == instance.generation
+
+
+def _from_the_host(end: Endpoint) -> tuple[Probe, int] | None:
+    probe = end.probe or TcpProbe()
+    if isinstance(probe, CommandProbe) or probe.initial_delay_s or end.mode is Mode.UDP:
+        return None
+    if end.range is not None or end.proxy_protocol:
+        return None
+    return probe, probe.port or end.target

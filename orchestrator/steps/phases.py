@@ -22,14 +22,13 @@ from orchestrator.model import (
     Road,
     Seat,
     Silence,
-    Standing,
 )
 from orchestrator.model.blob import BlobOwner, Of
 from orchestrator.model.cause import Cause, Kind
 from orchestrator.ports import Machine
 from orchestrator.rules import roads, words
 from orchestrator.rules.patience import blameless_s, check_seen_s, is_asked_to_stop, stop_within_s
-from orchestrator.steps import checkpoints, cut_off, freeze, hearing, restarts, stuck
+from orchestrator.steps import checkpoints, cut_off, freeze, hearing, restarts, seating, stuck
 from orchestrator.steps.hearing import (
     count_boot,
     count_resets,
@@ -190,7 +189,7 @@ def join_pool(instance: Instance, host: Machine, seat: Seat | None) -> Outcome:
         return Done(instance, str(cut_off.LOST), then=Phase.STARTING) if certain else lost
     if (why := words.keeps_out(instance, now_s := host.clock.now_s())) is not None:
         return Wait(instance, why, words.again_s(instance, now_s), blameless=words.busy(instance, now_s) is not None)
-    if instance.goal.role.endpoints and (seat is None or seat.standing is not Standing.UP or not seat.checked):
+    if instance.goal.role.endpoints and not seating.is_well(instance, seat, host):
         waits = replace(instance, only_probe=instance.goal.role.ready.agent)
         return Wait(waits, Cause(Kind.CHECK_PENDING), check_seen_s(instance, now_s))
     if domain.disc:

@@ -39,6 +39,18 @@ def seat(instance: Instance, host: Machine, front: Front) -> tuple[Seat | None, 
     return None, CUT if taken is not None and taken.connections else ""
 
 
+def is_well(instance: Instance, seat: Seat | None, host: Machine) -> bool:
+    """Whether a member may count as in rotation: its balancer has asked it. One that goes on with the memory that it
+    has served with before is asked by us as well, and at once: a balancer asks a new member only after a while.
+    """
+    if seat is None or seat.standing is not Standing.UP:
+        return False
+    if seat.checked:
+        return True
+    asked = pool.asked_at_once(instance)
+    return bool(asked) and all(not host.guest.probe(instance, probe, port) for probe, port in asked)
+
+
 def _reach(instance: Instance, host: Machine, front: Front) -> None:
     """Its own doors."""
     may = bool(pool.reached(instance, runs=True).pools)

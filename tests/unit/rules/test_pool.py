@@ -6,7 +6,24 @@ import dataclasses
 
 import pytest
 
-from orchestrator.model import Instance, InstanceEndpoint, Phase, PoolName, Ports, Road, Seat, Standing
+from orchestrator.model import (
+    Checkpoint,
+    CommandProbe,
+    Digested,
+    Endpoint,
+    HostFit,
+    HttpProbe,
+    Instance,
+    InstanceEndpoint,
+    Mode,
+    Phase,
+    PoolName,
+    Ports,
+    Road,
+    Seat,
+    Standing,
+    TcpProbe,
+)
 from orchestrator.rules import pool
 from orchestrator.rules.pool import Wanted
 from tests.unit.control.fleet import deployed
@@ -110,3 +127,64 @@ def test_a_seat_fits_in_all_pools_or_not(one: Instance) -> None:
         dataclasses.replace(UP, pools=(*UP.pools, PoolName("x"))),
     ):
         assert not pool.fits(seat, member)
+
+
+FILE = Digested("0" * 64, 1)
+KEPT = Checkpoint(
+    generation=1,
+    boot=2,
+    boot_id="a boot",
+    template="",
+    place="",
+    fit=HostFit(qemu="", cpu="", boot=""),
+    layer=FILE,
+    memory=FILE,
+    taken_at_s=0.0,
+)
+HTTP = Endpoint(name="http", port=80, target=8080, mode=Mode.HTTP, probe=HttpProbe(path="/healthz"))
+TCP = Endpoint(name="ssh", port=22, target=2022)
+
+
+def restored(instance: Instance, *endpoints: Endpoint) -> Instance:
+    """In the second generation that goes on with the memory, with those endpoints."""
+    role = dataclasses.replace(instance.role, endpoints=endpoints)
+    goal = dataclasses.replace(instance.goal, role=role)
+    kept = dataclasses.replace(instance, checkpoint=KEPT, generation=2, layered=2, boot=2, boot_id=KEPT.boot_id)
+    return dataclasses.replace(kept, role=role, goal=goal)
+
+
+def test_who_goes_on_with_memory_is_asked_by_the_host_at_once(one: Instance) -> None:
+    """At the port of its own, or the probe's; by TCP where nobody says how."""
+    assert pool.asked_at_once(restored(one, HTTP, TCP)) == ((HTTP.probe, 8080), (TcpProbe(), 2022))
+    other = dataclasses.replace(HTTP, probe=HttpProbe(port=9090))
+    assert pool.asked_at_once(restored(one, other)) == ((other.probe, 9090),)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"checkpoint": None},
+        {"checkpoint": dataclasses.replace(KEPT, memory=None)},
+        {"checkpoint": dataclasses.replace(KEPT, generation=2)},  # It has never served with it.
+        {"layered": 1},
+        {"boot_id": "another boot"},
+    ],
+)
+def test_who_has_not_served_so_is_asked_by_its_balancer_alone(one: Instance, changes: dict[str, object]) -> None:
+    """Whoever boots may open its port a moment later than it says to be ready."""
+    assert pool.asked_at_once(dataclasses.replace(restored(one, HTTP), **changes)) == ()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"probe": CommandProbe(command=("/bin/true",)), "mode": Mode.TCP},
+        {"probe": HttpProbe(initial_delay_s=5.0)},
+        {"mode": Mode.UDP, "probe": None},
+        {"range": Ports(80, 82)},
+        {"proxy_protocol": True},
+    ],
+)
+def test_what_the_host_cannot_ask_alike_is_left_to_the_balancer(one: Instance, other: dict[str, object]) -> None:
+    """Also where the other endpoints could be asked: it is in rotation when it is in all its pools."""
+    assert pool.asked_at_once(restored(one, TCP, dataclasses.replace(HTTP, **other))) == ()  # type: ignore[arg-type]

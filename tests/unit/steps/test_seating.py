@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.drivers.fake.parts import FakeBalancer
 from orchestrator.errors import Unreachable
-from orchestrator.model import Phase, Seat, Standing, Verb
+from orchestrator.model import Checkpoint, Digested, HostFit, Instance, Phase, Seat, Standing, Verb
 from orchestrator.steps import phases, seating
 from orchestrator.steps.outcomes import Done, Wait
 from tests.unit.control.fleet import WEB, deployed
@@ -100,3 +100,40 @@ def test_the_ledger_tells_what_was_cut() -> None:
     fabric.act(Verb.RESTART, WEB)
     fabric.until(lambda: fabric.instance().phase is Phase.RESTARTING)
     assert f"draining -> restarting: {seating.CUT}" in [one.message for one in fabric.store.events(subject=WEB)]
+
+
+def restored(fabric: Fabric) -> Instance:
+    """An instance that has been restored once more, and is about to join its pools."""
+    one = fabric.instance()
+    file = Digested("0" * 64, 1)
+    fit = HostFit(qemu="", cpu="", boot="")
+    kept = Checkpoint(
+        generation=one.generation - 1,
+        boot=one.boot,
+        boot_id=one.boot_id,
+        template="",
+        place="",
+        fit=fit,
+        layer=file,
+        memory=file,
+        taken_at_s=0.0,
+    )
+    return dataclasses.replace(one, checkpoint=kept, layered=one.generation, phase=Phase.READY)
+
+
+def test_one_that_is_restored_need_not_wait_for_its_balancer() -> None:
+    """Its own answer to the host is as good; not one that fails, and not a balancer's word against it."""
+    fabric = deployed()
+    one, machine = restored(fabric), fabric.host.machine
+    assert one.checkpoint is not None
+    unasked = Seat(address="", standing=Standing.UP, connections=0, pools=(), checked=False)
+    assert seating.is_well(one, unasked, machine)
+    assert isinstance(phases.join_pool(one, machine, unasked), Done)
+    booted = dataclasses.replace(one, boot_id="another boot")
+    assert not seating.is_well(booted, unasked, machine)
+    assert seating.is_well(booted, dataclasses.replace(unasked, checked=True), machine)
+    assert not seating.is_well(one, dataclasses.replace(unasked, standing=Standing.DOWN), machine)
+    assert not seating.is_well(one, None, machine)
+    fabric.world.faults.check_fails.add(WEB)
+    assert not seating.is_well(one, unasked, machine)
+    assert isinstance(phases.join_pool(one, machine, unasked), Wait)
