@@ -161,8 +161,11 @@ class Hypervisor(Protocol):
     def reset(self, name: InstanceName) -> None:
         """Pulls the reset line: the last resort of a restart."""
 
-    def power_off(self, name: InstanceName) -> None:
-        """Ends the VM at once; a domain that is off or absent is fine."""
+    def power_off(self, name: InstanceName, *, erased: bool = False) -> None:
+        """Ends the VM at once; a domain that is off or absent is fine.
+
+        `erased`: so will all be that it may write to. It need not write what it holds back, and ends sooner.
+        """
 
     def limit(self, instance: Instance) -> None:
         """Gives the VM that runs the limits of its role, as far as the host can keep them; it may have them already.

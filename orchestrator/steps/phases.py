@@ -267,7 +267,7 @@ def stop_vm(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
         return Wait(instance, Cause(Kind.VM_ENDING, detail=", which does not run"), SOON_S)
     if not is_asked_to_stop(instance):
         host.disks.read_ahead(instance)
-        host.hypervisor.power_off(instance.name)
+        host.hypervisor.power_off(instance.name, erased=True)
         ended = host.hypervisor.look(instance.name)
         if ended is None or ended.power is Power.OFF:
             return Done(instance)

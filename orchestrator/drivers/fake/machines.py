@@ -192,12 +192,13 @@ class FakeHypervisor(FakePlugging):
             machine.resets += 1
             machine.start_boot(self._world.time_s)
 
-    def power_off(self, name: InstanceName) -> None:
+    def power_off(self, name: InstanceName, *, erased: bool = False) -> None:
         """See ports.Hypervisor."""
         self._away(name)
         machine = self._world.machines.get(name)
         if machine is not None:
             assert name not in self._world.seats_taken, f"{name} is ended on purpose while it is in the pool"
+            assert not (erased and (machine.storage or machine.drives)), f"{name} has disks that are not erased"
             machine.power, machine.paused_by = Power.OFF, None
             machine.going_down_at_s, machine.stopped = None, False
 

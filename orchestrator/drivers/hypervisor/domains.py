@@ -55,12 +55,15 @@ def run_of(found: libvirt.virDomain) -> Run | None:
     return None if number < 0 else Run(found.UUIDString(), number)
 
 
-def destroy(found: libvirt.virDomain) -> None:
-    """Ends the VM if libvirt thinks that there is one; its process first, whose end libvirt notices late."""
+def destroy(found: libvirt.virDomain, *, erased: bool = False) -> None:
+    """Ends the VM if libvirt thinks that there is one; its process first, whose end libvirt notices late. One whose
+    disks are erased next (`erased`) is killed.
+    """
     try:
         if found.isActive():
             with contextlib.suppress(OSError, ValueError):
-                process_end.ask(int((PID_FILES / f"{found.name()}.pid").read_text()), found.UUIDString())
+                end = process_end.kill if erased else process_end.ask
+                end(int((PID_FILES / f"{found.name()}.pid").read_text()), found.UUIDString())
             found.destroy()
     except libvirt.libvirtError as error:
         if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:  # It ended by itself meanwhile.

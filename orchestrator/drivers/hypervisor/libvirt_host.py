@@ -292,13 +292,13 @@ class LibvirtHypervisor(Plugging):
                     self._monitors.expect_answer(name, domains.run_of(found))
                     found.reset(0)
 
-    def power_off(self, name: InstanceName) -> None:
+    def power_off(self, name: InstanceName, *, erased: bool = False) -> None:
         """See ports.Hypervisor."""
         with self._connection.use(f"power off {name}") as connection:
             found = domains.find(connection, name)
             if found is not None:
                 domains.ownership(found, self._machine.installation)
-                domains.destroy(found)
+                domains.destroy(found, erased=erased)
         self._monitors.unfollow(name)
 
     def limit(self, instance: Instance) -> None:

@@ -218,12 +218,13 @@ class HypervisorContract:
             seen = look(stage, first)
             assert (seen.uuid, seen.power) == (first.vm_uuid, power)
 
-    def test_power_off_and_start_again(self, stage: Stage) -> None:
+    @pytest.mark.parametrize("erased", [False, True])
+    def test_power_off_and_start_again(self, stage: Stage, erased: bool) -> None:
         """A VM that was ended is off, also when ended twice, and the same VM can be started again."""
         instance = started(stage)
-        stage.hypervisor.power_off(instance.name)
+        stage.hypervisor.power_off(instance.name, erased=erased)
         assert look(stage, instance).power is Power.OFF
-        stage.hypervisor.power_off(instance.name)
+        stage.hypervisor.power_off(instance.name, erased=erased)
         stage.hypervisor.ask_shutdown(instance.name)
         assert look(stage, instance).power is Power.OFF
         stage.hypervisor.start(instance)

@@ -64,6 +64,14 @@ def test_another_process_is_let_be(vm: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.parametrize("vm", [(DEAF, UUID)], indirect=True)
+def test_who_has_nothing_to_write_is_not_asked(vm: subprocess.Popen[bytes]) -> None:
+    """It ends whatever it does about it."""
+    assert process_end.kill(vm.pid, UUID)
+    assert vm.wait(10.0) == -9
+    assert not process_end.kill(vm.pid, UUID)
+
+
+@pytest.mark.parametrize("vm", [(DEAF, UUID)], indirect=True)
 def test_what_does_not_end_is_left_to_libvirt(vm: subprocess.Popen[bytes]) -> None:
     """Nobody waits for it without an end."""
     assert not process_end.ask(vm.pid, UUID, 0.05)
