@@ -15,9 +15,10 @@ import contextlib
 import os
 import select
 import signal
-import time
 from pathlib import Path
 from typing import Final
+
+from orchestrator.drivers.tools.deadline import Deadline
 
 WITHIN_S: Final = 1.0  # A QEMU that takes longer is left to libvirt, which kills it in the end.
 NOTED_WITHIN_S: Final = 0.1  # Its parent is the host's first process, which has nothing else to do.
@@ -63,8 +64,8 @@ def _is_gone(process: int, within_s: float) -> bool:
 
 def _await_noted(process: int, within_s: float) -> None:
     """Until nobody can signal it any more, for its parent knows of its end; or for as long as that may take."""
-    end_s = time.monotonic() + within_s
+    deadline = Deadline(within_s)
     with contextlib.suppress(ProcessLookupError):
-        while time.monotonic() < end_s:
+        while not deadline.over:
             signal.pidfd_send_signal(process, 0)
             select.select((), (), (), _LOOK_S)
