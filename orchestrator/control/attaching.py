@@ -135,10 +135,19 @@ class Attaching:
             hint = f"end what uses it, or stop the instance first: vmrole stop {one.name}; --force tears it out"
             raise Conflict(f"{one.name} keeps drive {attached.drive}: {why_not}", hint=hint)
         for _ in self._looks(UNPLUGGED_S):
+            self._refuse_unless_as_asked(one, attached, force=force)
             if self._machine.hypervisor.unplug(one.name, attached.drive):
                 return
         hint = f"ask again, or stop the instance first: vmrole stop {one.name}"
         raise Conflict(f"the kernel of {one.name} does not let go of drive {attached.drive}", hint=hint)
+
+    def _refuse_unless_as_asked(self, one: Instance, attached: Attachment, *, force: bool) -> None:
+        """Raises Conflict where it is another boot by now than the one that let go: it may use the drive again."""
+        now = self._find(one.name)
+        holding.refuse_unless_at_rest(now, f"take drive {attached.drive} from it")
+        if not force and (now.vm_uuid, now.generation, now.boot) != (one.vm_uuid, one.generation, one.boot):
+            told = f"{one.name} has started again meanwhile, and may use drive {attached.drive}"
+            raise Conflict(told, hint=f"ask again: vmrole drive detach {attached.drive}")
 
     def _runs(self, one: Instance) -> bool:
         domain = self._machine.hypervisor.look(one.name)

@@ -83,9 +83,11 @@ class KeptEvidence:
         over = Event(self.clock)
 
         def sweep() -> None:
-            while not over.within(SWEEP_S):
+            while True:  # At once, too: what is kept for a day goes on a host that never runs for long as well.
                 with contextlib.suppress(OSError):  # Another instance's may go under our hands.
                     self.drop_old()
+                if over.within(SWEEP_S):
+                    return
 
         thread = threading.Thread(target=sweep, name="evidence", daemon=True)
         thread.start()

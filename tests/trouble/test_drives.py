@@ -13,6 +13,7 @@ from orchestrator.control import records
 from orchestrator.control.attaching import GUEST_ASKED_S, Attaching
 from orchestrator.errors import Conflict, InvalidInput, NotFound
 from orchestrator.model import Instance, InstanceName, RoleDrive, Service, Silence, Verb
+from tests.trouble.drive_lives import WEB, attaching_of, plain, plugged
 from tests.trouble.warm_lives import drives_of
 from tests.world.fabric import Died, Fabric, Trouble, die, hang_up, web_role
 
@@ -158,32 +159,6 @@ def test_another_deployment_of_the_service_does_not_get_them() -> None:
         fabric.control.apply_spec(ServiceSpec(name="shop", vip="203.0.113.10", roles=(DB,)), slot=Slot.STAGING)
     with pytest.raises(NotFound):
         drives_of(fabric).grow("db-7", 64)
-
-
-WEB = InstanceName("web-0.shop")
-PLAIN = web_role(instances=2, local_storage=())
-
-
-def attaching_of(fabric: Fabric) -> Attaching:
-    """As a daemon has it that has just been started."""
-    machine, find = fabric.host.machine, fabric.control.instance
-    return Attaching(fabric.present, drives_of(fabric), machine, find, patience=0.02)
-
-
-def plain() -> Fabric:
-    """Two drives with something in them, and a service that serves without."""
-    fabric = Fabric()
-    for name in ("db-0", "db-1"):
-        drives_of(fabric).create(name, 64)
-        fabric.world.drives[name].written = f"orders of {name}"
-    fabric.deploy(PLAIN)
-    fabric.until(fabric.quiet)
-    return fabric
-
-
-def plugged(fabric: Fabric, name: InstanceName = WEB) -> set[str]:
-    """The drives that the VM holds."""
-    return set(fabric.world.machines[name].drives)
 
 
 def test_a_drive_by_hand_is_kept_until_it_is_detached() -> None:

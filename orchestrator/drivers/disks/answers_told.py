@@ -18,7 +18,9 @@ from orchestrator.errors import NotFound, Permanent
 from orchestrator.model import AnswerFormat, Instance
 
 HIDDEN: Final = Secret("***")
+STANDS_IN: Final = Secret("#cloud-config\n")  # for user-data, which are read: they must be of a kind that there is
 _PLAIN: Final = ("meta-data", "network-config")
+_USER_DATA: Final = "user-data"
 
 
 def told(instance: Instance) -> Mapping[str, bytes]:
@@ -36,8 +38,10 @@ def told(instance: Instance) -> Mapping[str, bytes]:
                     if name.casefold().endswith("unattend.xml")
                 }
             case AnswerFormat.NOCLOUD | AnswerFormat.CONFIG_DRIVE:
-                files = nocloud.files(cloud_answers(instance, lambda _: HIDDEN))
+                files = nocloud.files(cloud_answers(instance, lambda _: STANDS_IN))
                 shown = {name: files[name].decode(errors="replace") for name in _PLAIN if name in files}
+                if (kept := instance.role.user_data_from) is not None:
+                    shown[_USER_DATA] = f"({kept}, of which nothing is told)"
     except AnswersInvalid as error:
         raise Permanent(f"the answers of role {instance.role.name} are refused: {error}") from error
     parts = [

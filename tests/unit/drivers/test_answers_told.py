@@ -27,6 +27,16 @@ def test_a_disc_for_cloud_init() -> None:
     assert "SHA-256 " in text
 
 
+@pytest.mark.parametrize("answers", [AnswerFormat.NOCLOUD, AnswerFormat.CONFIG_DRIVE])
+def test_user_data_that_are_a_secret(answers: AnswerFormat) -> None:
+    """It is told which; the rest is shown as ever."""
+    kept = SecretRef(source=SecretSource.SECRET, name="web.yaml")
+    role = dataclasses.replace(web_role(instances=1), answers=answers, user_data="", user_data_from=kept)
+    text = told(instance_of(role, 0))["answers.txt"].decode()
+    assert '"local-hostname": "web-0"' in text
+    assert "== user-data\n(secret web.yaml, of which nothing is told)\n" in text
+
+
 def test_other_words_have_another_digest() -> None:
     """So that two failures can be compared."""
     roles = [web_role(instances=1, user_data=text) for text in ("#!/bin/sh\n", "#!/bin/ash\n")]

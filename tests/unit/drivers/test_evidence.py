@@ -362,3 +362,14 @@ def test_what_is_too_old_goes_by_itself(layout: Layout, monkeypatch: pytest.Monk
         old_s = SystemClock().now_s() - 2 * 86_400.0
         os.utime(keeper.place(FAILED), (old_s, old_s))
         until(lambda: not kept.all(), what="the sweep")
+
+
+def test_a_daemon_that_begins_sweeps_at_once(layout: Layout) -> None:
+    """What became too old while none ran does not wait for the next sweep."""
+    kept = KeptEvidence(layout, SystemClock(), EvidenceCaps(days=1))
+    keeper = Evidence(layout, Transcript(SystemClock()), kept)
+    keeper.keep(FAILED)
+    old_s = SystemClock().now_s() - 2 * 86_400.0
+    os.utime(keeper.place(FAILED), (old_s, old_s))
+    with kept.sweeping():
+        until(lambda: not kept.all(), what="the sweep")

@@ -260,3 +260,15 @@ def test_the_client_waits_for_its_end_and_lets_go_when_its_command_has_run(there
     host = program["Host"]("port")
     assert program["stopping"](host, True, ["touch", str(ran)]) == {"let_go": True}
     assert asked == ["stopping", "stopping", "let_go"]
+
+
+@pytest.mark.parametrize(
+    "words", [["--wait", "--", "sh", "-c", "true"], ["--wait", "sh", "-c", "true"], ["--", "sh"]]
+)
+def test_a_command_of_its_end_may_stand_behind_two_dashes(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the documentation; they are no part of it."""
+    program, asked = client(), []
+    program["stopping"] = lambda _host, wait, command: asked.append((wait, command))
+    monkeypatch.setattr("sys.argv", ["vmrole-guest", "stopping", *words])
+    program["done"](None, program["arguments"](), {})
+    assert asked == [(True, words[words.index("sh") :])]
