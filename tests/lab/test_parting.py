@@ -32,6 +32,25 @@ WAITS = """
     sync
 ) >/dev/null 2>&1 </dev/null &
 """
+# Has the port for itself, hears unasked what becomes of its peers and of itself, and lets go when it is to end.
+SUBSCRIBES = """
+for place in /sys/class/virtio-ports/*; do
+    read -r name <"$place/name"
+    [ "$name" = com.vmrole.guest.0 ] && port=/dev/${place##*/}
+done
+read -r boot </proc/sys/kernel/random/boot_id
+say() {
+    printf '\\n{"jsonrpc":"2.0","id":"%s","method":"%s","params":{%s"boot":"%s"}}\\n' "$1" "$1" "$2" "$boot" >&3
+}
+(
+    exec 3<>"$port"
+    say subscribe '"to":["peers","stopping"],'
+    while read -r line <&3; do
+        printf '%s\\n' "$line" >>/run/heard
+        case $line in *'"method": "stopping"'*'"why"'*) say let_go '' ;; esac
+    done
+) >/dev/null 2>&1 </dev/null &
+"""
 
 
 def says(lab: Lab, *words: str) -> dict[str, Any]:
@@ -47,6 +66,24 @@ def peers(lab: Lab, *words: str) -> tuple[int, dict[str, str], list[str]]:
     return found["number"], {one["name"]: one["state"] for one in found["peers"]}, found["gone"]
 
 
+def subscribes(lab: Lab, name: str) -> None:
+    """Has a program in the guest keep its channel, and hear of changes."""
+    lab.guest(name, ["/bin/sh", "-c", SUBSCRIBES], ASKED_S)
+    until(lambda: any("to" in each.get("result", {}) for each in heard(lab, name)), COMES_S, what="its subscription")
+
+
+def heard(lab: Lab, name: str) -> list[dict[str, Any]]:
+    """Each message that it has heard."""
+    said = lab.guest(name, ["/bin/sh", "-c", "cat /run/heard 2>/dev/null; exit 0"], ASKED_S)
+    return [json.loads(line) for line in said.splitlines() if line]
+
+
+def told_to(lab: Lab, name: str) -> list[dict[str, str]]:
+    """How its peers stand, as it was told unasked, in order."""
+    told = [each["params"] for each in heard(lab, name) if each.get("method") == "peers" and "id" not in each]
+    return [peer for each in told for peer in each["peers"]]
+
+
 @pytest.fixture
 def two(ready: RoleDaemon) -> RoleDaemon:
     """A daemon with two instances that serve."""
@@ -60,9 +97,19 @@ def test_a_guest_knows_its_peers_and_is_told_of_its_end(lab: Lab, two: RoleDaemo
     """
     number, stand, _ = peers(lab)
     assert stand == {OTHER: "serving"}
-    address = says(lab, "peers")["peers"][0]["address"]
+    mine, address = instance(two)["address"], says(lab, "peers")["peers"][0]["address"]
     assert address == instance(two, "web-1")["address"]
+    subscribes(lab, OTHER)
+    assert says(lab, "busy", "--for", "3600")["done"]
+    until(
+        lambda: {"name": WEB, "role": "web", "address": mine, "state": "busy"} in told_to(lab, OTHER),
+        COMES_S,
+        what="word",
+    )
+    assert says(lab, "ready")["done"]
     two.run("stop", OTHER, "--wait")
+    assert "its guest learns of its stop" in two.run("events", OTHER).stdout
+    assert "its guest has let go" in two.run("events", OTHER).stdout
     changed = peers(lab, "--after", str(number))
     assert (changed[1], changed[2]) == ({OTHER: "stopped"}, [])
 

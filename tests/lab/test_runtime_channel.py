@@ -10,7 +10,7 @@ import pytest
 
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import RoleDaemon
-from tests.lab.services import URL, apply, instance, ready, service
+from tests.lab.services import VIP, apply, instance, ready, service
 from tests.world.waiting import until
 
 __all__ = ["ready"]  # fixtures
@@ -19,6 +19,8 @@ WEB = "web-0.shop"
 COMES_S = 600.0
 ASKED_S = 300.0
 SAYS = "ready: {within: 3 min, guest: true}"
+ASKED_TIMES = 20  # of connections that none is let in of
+KERNEL = "      kernel: {port: 81, target: 8080, balancer: nftables, probe: {path: /healthz}}\n"
 # Hostile, from inside: a line without an end, rubbish, deep nesting, and answers that nobody reads.
 HOSTILE = """
 for place in /sys/class/virtio-ports/*; do
@@ -51,28 +53,32 @@ def says(lab: Lab, *words: str) -> dict[str, Any]:
     return result
 
 
-def status(lab: Lab) -> str:
-    """What a client gets on a new connection."""
-    argv = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-m", "5", URL]
+def status(lab: Lab, port: int = 80) -> str:
+    """What a client gets on a new connection; 000 where it is refused one."""
+    argv = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-m", "50", f"http://{VIP}:{port}/"]
     return lab.client.run(argv, check=False).stdout.strip()
 
 
 @pytest.fixture
 def speaking(lab: Lab, ready: RoleDaemon) -> RoleDaemon:
     """A daemon with an instance whose guest has said that it is ready, without which it would not be."""
-    text = service().replace("ready: {within: 3 min}", SAYS)
+    text = (
+        service().replace("ready: {within: 3 min}", SAYS).replace("    localStorage:", f"{KERNEL}    localStorage:")
+    )
     apply(ready, text, wait=False)
     until(lambda: "has not said that it is ready" in instance(ready)["waiting"], COMES_S, what="its services")
     assert instance(ready)["phase"] == "starting"
     assert says(lab, "ready")["done"]
     until(lambda: instance(ready)["phase"] == "serving", COMES_S, what="its way into rotation")
-    until(lambda: status(lab) == "200", COMES_S, what="its first answer")
+    for port in (80, 81):
+        until(lambda port=port: status(lab, port) == "200", COMES_S, what=f"its first answer at {port}")  # type: ignore[misc]
     return ready
 
 
 def test_a_guest_says_whether_it_is_in_rotation(lab: Lab, speaking: RoleDaemon) -> None:
-    """It learns who it is; busy, it gets no new connection once it has its answer, over a restart of the daemon and
-    of its VM's socket, until its word lapses; a line of its own is in the ledger; a flood harms nobody else.
+    """It learns who it is; busy, it gets no new connection once it has its answer, of neither balancer, over a
+    restart of the daemon and of its VM's socket, until its word lapses; a line of its own is in the ledger; a flood
+    harms nobody else.
     """
     who = says(lab, "whoami")
     assert (who["instance"], who["role"], who["generation"]) == (WEB, "web", 1)
@@ -97,8 +103,11 @@ def test_a_guest_says_whether_it_is_in_rotation(lab: Lab, speaking: RoleDaemon) 
     assert status(lab) == "200"
     until(lambda: is_answered(lab), COMES_S, what="an answer after the flood")
     assert says(lab, "busy", "--for", "3600")["done"]
+    for port, answer in ((80, "503"), (81, "000")):  # of HAProxy, and of the kernel
+        assert {status(lab, port) for _ in range(ASKED_TIMES)} == {answer}
     assert says(lab, "ready")["done"]
-    until(lambda: status(lab) == "200", COMES_S, what="its way back by its word")
+    for port in (80, 81):
+        until(lambda port=port: status(lab, port) == "200", COMES_S, what="its way back by its word")  # type: ignore[misc]
 
 
 def is_answered(lab: Lab) -> bool:
