@@ -100,8 +100,10 @@ class Instance:
     revisit_at_s: float = 0.0  # failed together with others of its role: when it is looked at again; 0 = it did not
     checkpoint: Checkpoint | None = None  # that a reimage may begin with
     layered: int = 0  # the last generation whose overlay was laid on the checkpoint's layer
-    no_checkpoint: str = ""  # why none is taken of what it is built from; "": nothing is in the way
-    no_memory: str = ""  # why none is saved of what it is built from; likewise
+    no_checkpoint: str = ""  # why none is taken of it; "": nothing is in the way
+    no_checkpoint_lasts: bool = False  # whether that is so of whatever is built from the same
+    no_memory: str = ""  # why none is saved of it; likewise
+    no_memory_lasts: bool = False
     memory_on_disk: str = ""  # why its memory is saved to disk, where its role would have it in RAM
     apart: Apart = Apart.NOT  # how far it is, in this phase, with taking its disks from it
     road: str = ""  # by which this generation was made, and why by no warmer one that its role would have

@@ -44,6 +44,7 @@ class Domain:
     power: Power
     reason: str = ""  # the hypervisor's word for why, e.g. "no space on the host's disk"
     paused_by: PausedBy | None = None  # not None exactly while `power` is PAUSED
+    shut_down: bool | None = None  # of one that is off: whether its guest did that; None: that is not known yet
     stuck: str = ""  # why the VM does not go on though it runs: its QEMU answers nobody; "" when it does
     resets: int = 0  # guest resets seen by the monitor since this process watches; a hint, never proof
     disc: str = ""  # path of the answer disc in the drive, "" when empty

@@ -57,13 +57,13 @@ _HINDRANCES: Final[tuple[_Holds, ...]] = (
 def due(instance: Instance, fit: HostFit, now_s: float) -> str:
     """Why the checkpoint of the instance is to be renewed; "" where it is not."""
     role, of = instance.goal.role, instance.checkpoint
-    if not (role.checkpoint.refresh and roads.keeps(role)) or instance.no_checkpoint or not instance.goal.serve:
+    if not (role.checkpoint.refresh and roads.keeps(role) and instance.goal.serve) or _is_barred(instance):
         return ""
     if of is None:
         return "it has no checkpoint" if _would_have_one(instance) else ""
     if why := roads.against(instance, of, fit, now_s):
         return why
-    if roads.wants_memory(instance) and (why := roads.against_memory(instance, of, fit, now_s)):
+    if _may_be_warm(instance) and (why := roads.against_memory(instance, of, fit, now_s)):
         return why
     return "its checkpoint nears checkpoint.maxAge" if now_s >= due_from_s(instance) else ""
 
@@ -113,8 +113,22 @@ def _would_have_one(instance: Instance) -> bool:
     """Whether who has no checkpoint might have one when it is made anew: not where nobody knows which boot its guest
     is in, nor who was made anew for that already.
     """
-    made_for_it = instance.generation == instance.goal.renews
-    return bool(instance.boot_id) and not (instance.no_checkpoint or made_for_it)
+    return bool(instance.boot_id) and not (_is_barred(instance) or _was_made_for_it(instance))
+
+
+def _is_barred(instance: Instance) -> bool:
+    """Whether another of the same would not be kept either, as far as is known."""
+    return bool(instance.no_checkpoint) and (instance.no_checkpoint_lasts or _was_made_for_it(instance))
+
+
+def _may_be_warm(instance: Instance) -> bool:
+    """Whether another of the same might be kept with what it knows, where this one was not."""
+    barred = instance.no_memory and (instance.no_memory_lasts or _was_made_for_it(instance))
+    return roads.keeps_memory(instance.goal.role) and not barred
+
+
+def _was_made_for_it(instance: Instance) -> bool:
+    return instance.generation == instance.goal.renews
 
 
 def _max_age_s(instance: Instance) -> float:

@@ -42,11 +42,22 @@ def generation(seen: Instance) -> Instance:
         parting=None,
         no_checkpoint=seen.no_checkpoint if role.builds_like(seen.role) else "",
         no_memory=seen.no_memory if role.builds_like(seen.role) else "",
+        no_checkpoint_lasts=seen.no_checkpoint_lasts and role.builds_like(seen.role),
+        no_memory_lasts=seen.no_memory_lasts and role.builds_like(seen.role),
         calms=0,
         calm_until_s=0.0,
         strikes=0 if asked_for else seen.strikes,
         healed_at_s=0.0 if asked_for else seen.healed_at_s,
         failed_by=None if asked_for else seen.failed_by,
+    )
+
+
+def hindrance(begun: Instance) -> Instance:
+    """What was in the way of the checkpoint of the generation before, by a chance of that moment, has been told."""
+    return replace(
+        begun,
+        no_checkpoint=begun.no_checkpoint if begun.no_checkpoint_lasts else "",
+        no_memory=begun.no_memory if begun.no_memory_lasts else "",
     )
 
 

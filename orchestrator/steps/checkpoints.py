@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 
-from orchestrator.errors import Busy, Foreign, NoSpace, Permanent, Unreachable, WorldError
+from orchestrator.errors import Busy, Foreign, NoSpace, Unreachable, WorldError
 from orchestrator.model import (
     Apart,
     Checkpoint,
@@ -21,7 +21,6 @@ from orchestrator.model import (
     Domain,
     HostFit,
     Instance,
-    PausedBy,
     Phase,
     Power,
     Road,
@@ -32,15 +31,14 @@ from orchestrator.model.cause import Cause, Kind, of_error
 from orchestrator.ports import Machine
 from orchestrator.rules import roads
 from orchestrator.rules.patience import blameless_s, in_phase_s, memory_moves_s, stop_within_s
+from orchestrator.steps.giving_back import given_back, made_whole, protected
 from orchestrator.steps.hearing import identity_of
 from orchestrator.steps.outcomes import Done, Outcome, Wait
 
-HELD_S = 5.0
 SHORTLY_S = 0.5
 SOON_S = 0.05
 TRIES = 2  # of a saving or restoring, before a colder road is taken
 SAVED_WITHIN_S = 60.0  # A guest that still holds its answer disc by then has no checkpoint.
-GIVEN_BACK_WITHIN_S = 60.0  # Who does not have its disks again by then is booted.
 HEARD_WITHIN_S = 60.0  # A guest that was restored and says nothing by then is booted.
 
 
@@ -53,7 +51,7 @@ def save(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     """saving: its memory, or its guest's shutdown, then its disk. What is in the way keeps nobody from serving."""
     domain = host.hypervisor.look(instance.name)
     if instance.no_checkpoint:
-        return _made_whole(instance, host, domain)
+        return made_whole(instance, host, domain)
     if not roads.wants_memory(instance):
         return _shut_down(instance, host, domain)
     if domain is None:
@@ -85,7 +83,7 @@ def _saved(instance: Instance, host: Machine, *, disc: bool) -> Outcome:
             return _without(instance, host, unfit.reason)
         return Wait(instance, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail=unfit.reason), SHORTLY_S)
     if unfit:
-        return _no_memory(instance, unfit)
+        return _no_memory(instance, unfit, lasts=True)
     try:
         on_disk = _make_ready(instance, host, disc=disc)
         if on_disk != instance.memory_on_disk:
@@ -105,14 +103,16 @@ def _saved(instance: Instance, host: Machine, *, disc: bool) -> Outcome:
             return _without(instance, host, str(error))
         tried = instance if isinstance(error, Busy) else replace(instance, asks=instance.asks + 1)
         if isinstance(error, NoSpace) or tried.asks >= TRIES or _is_late(instance, host):
-            return _no_memory(tried, str(error))
+            return _no_memory(tried, str(error), lasts=tried.asks >= TRIES)
         return Wait(tried, Cause(Kind.CHECKPOINT_BEING_TAKEN, reason=of_error(error)), SHORTLY_S)
     return Wait(instance, Cause(Kind.CHECKPOINT_BEING_TAKEN), 0.0)
 
 
-def _no_memory(instance: Instance, why: str) -> Wait:
-    """Its disk is kept all the same, from the next look on."""
-    without = replace(instance, no_memory=why, asks=0, asked_at_s=0.0)
+def _no_memory(instance: Instance, why: str, *, lasts: bool = False) -> Wait:
+    """Its disk is kept all the same, from the next look on. What `lasts` keeps those that are made of the same from
+    it as well: the guest's own word, or what was tried more than once.
+    """
+    without = replace(instance, no_memory=why, no_memory_lasts=lasts, asks=0, asked_at_s=0.0)
     return Wait(without, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail=why), 0.0, note=f"no memory is saved: {why}")
 
 
@@ -133,7 +133,7 @@ def _written(instance: Instance, host: Machine) -> Outcome | None:
         if _is_late(instance, host):
             return _without(instance, host, written.reason)
         return Wait(instance, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail=written.reason), SOON_S)
-    return _without(instance, host, written) if written else None
+    return _without(instance, host, written, lasts=True) if written else None
 
 
 def _apart(instance: Instance, host: Machine) -> Outcome | None:
@@ -147,7 +147,7 @@ def _apart(instance: Instance, host: Machine) -> Outcome | None:
         return Wait(replace(instance, apart=Apart.ASKED), being_taken, 0.0)
     aside = host.guest.put_aside(instance)
     if isinstance(aside, str) and aside:
-        return _no_memory(instance, aside)
+        return _no_memory(instance, aside, lasts=True)
     if aside == "" and instance.apart is Apart.ASKED:
         return Wait(replace(instance, apart=Apart.TAKEN), being_taken, 0.0)
     if aside == "" and host.hypervisor.unplug_disks(instance):
@@ -158,70 +158,22 @@ def _apart(instance: Instance, host: Machine) -> Outcome | None:
     return Wait(instance, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail=why), SOON_S)
 
 
-def _made_whole(instance: Instance, host: Machine, domain: Domain | None) -> Outcome:
-    """Nothing is kept of it: it goes on, with the disks that may have been taken from it. Where that cannot
-    be given back it boots, which does it as well.
-    """
-    goes_on = Done(instance, f"no checkpoint: {instance.no_checkpoint}", then=Phase.STARTING)
-    if domain is None or domain.power in (Power.OFF, Power.CRASHED):
-        return goes_on
-    if domain.power is Power.PAUSED:
-        if domain.paused_by is not PausedBy.USER:
-            host.hypervisor.start(instance)  # It goes on where it was.
-        how = domain.reason or "its VM is paused"
-        return Wait(instance, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail=how), HELD_S, blameless=True)
-    back = _under_way(instance, host) if instance.apart is not Apart.BACK else _given_back(instance, host)
-    if not back and instance.apart is not Apart.BACK:
-        return Wait(replace(instance, apart=Apart.BACK), Cause(Kind.CHECKPOINT_BEING_TAKEN), 0.0)
-    if not back:
-        return goes_on
-    now_s = host.clock.now_s()
-    is_late = now_s - instance.asked_at_s - blameless_s(instance, now_s) > GIVEN_BACK_WITHIN_S
-    if isinstance(back, Silence) and not is_late:
-        return Wait(instance, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail=back.reason), SOON_S)
-    if instance.held:
-        return _protected(instance, "its disks were taken from it")
-    host.hypervisor.power_off(instance.name)
-    return goes_on
-
-
-def _under_way(instance: Instance, host: Machine) -> Silence | None:
-    """What may yet take its disks from it; None: nothing. A disk that its VM was asked to let go of is there
-    until its guest answers, or starts again; who uses it by now is not asked once more.
-    """
-    if isinstance(aside := host.guest.put_aside(instance), Silence):
-        return aside
-    if instance.apart is Apart.TAKEN and (aside or not host.hypervisor.unplug_disks(instance)):
-        return Silence(reason=aside or "its guest has yet to let go of its disks")
-    return None
-
-
-def _given_back(instance: Instance, host: Machine) -> str | Silence:
-    """ "": its VM has its disks and its guest has mounted them, or there are none; else why not."""
-    if not instance.disk_serials:
-        return ""
-    try:
-        host.hypervisor.plug_disks(instance)
-    except Permanent as error:
-        return str(error)
-    return host.guest.take_back(instance)
-
-
 def _shut_down(instance: Instance, host: Machine, domain: Domain | None) -> Outcome:
     """Its disk alone is kept: of a guest that was asked to shut down, and did."""
     asked_s = instance.asked_at_s
-    if domain is None or domain.power is Power.OFF:
-        files = host.disks.keep_checkpoint(instance, memory=False) if asked_s and domain is not None else None
-        ended = "its VM ended before it was asked to shut down"
-        return _kept(instance, host, *files) if files else _without(instance, host, ended)
     now_s, within_s = host.clock.now_s(), stop_within_s(instance)
-    if asked_s and now_s - asked_s - blameless_s(instance, now_s) > within_s:
-        return _without(instance, host, f"it did not shut down within {within_s:g} s (stop.within)")
+    is_late = bool(asked_s) and now_s - asked_s - blameless_s(instance, now_s) > within_s
+    if domain is None or domain.power is Power.OFF:
+        return _off(instance, host, domain, is_late=is_late)
+    if is_late:
+        return _without(instance, host, f"it did not shut down within {within_s:g} s (stop.within)", lasts=True)
     if domain.power is not Power.RUNNING:
         how = domain.reason or f"its VM is {domain.power}"
         if not asked_s and _is_late(instance, host):
             return _without(instance, host, how)
         return Wait(instance, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail=how), SHORTLY_S)
+    if instance.asks and asked_s:  # Somebody has started it again: it has more to write.
+        return Wait(replace(instance, asks=0, asked_at_s=0.0), Cause(Kind.CHECKPOINT_BEING_TAKEN), 0.0)
     if instance.held and not asked_s:
         return _without(instance, host, "it is protected")
     try:
@@ -236,6 +188,25 @@ def _shut_down(instance: Instance, host: Machine, domain: Domain | None) -> Outc
         host.hypervisor.ask_shutdown(instance.name)
     asked = replace(instance, asked_at_s=asked_s or now_s)
     return Wait(asked, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail="its guest shuts down"), SHORTLY_S)
+
+
+def _off(instance: Instance, host: Machine, domain: Domain | None, *, is_late: bool) -> Outcome:
+    """Its disk is kept of a guest that has shut down, which is recorded first: a libvirt that starts again does not
+    know it any more. What was cut off may lack what it had yet to write.
+    """
+    if domain is None or not instance.asked_at_s:
+        return _without(instance, host, "its VM ended before it was asked to shut down")
+    if instance.asks:
+        files = host.disks.keep_checkpoint(instance, memory=False)
+        return _kept(instance, host, *files) if files else _without(instance, host, "its disk is not there")
+    being_taken = Cause(Kind.CHECKPOINT_BEING_TAKEN, detail="its guest shuts down")
+    if domain.shut_down:
+        return Wait(replace(instance, asks=1), being_taken, 0.0)
+    if domain.shut_down is None and not is_late:
+        return Wait(instance, being_taken, SOON_S)
+    return _without(
+        instance, host, f"its VM was cut off as its guest shut down: {domain.reason or 'nobody knows why'}"
+    )
 
 
 def _kept(instance: Instance, host: Machine, layer: Digested, memory: Digested | None) -> Done:
@@ -257,13 +228,13 @@ def _kept(instance: Instance, host: Machine, layer: Digested, memory: Digested |
     return Done(kept, "its checkpoint is taken")
 
 
-def _without(instance: Instance, host: Machine, why: str) -> Outcome:
+def _without(instance: Instance, host: Machine, why: str, *, lasts: bool = False) -> Outcome:
     """It goes on as it is, made whole first where something was taken from it. What was saved by half is full of its
-    secrets, and nobody has a use for it.
+    secrets, and nobody has a use for it. `lasts`: as of `_no_memory`.
     """
     with contextlib.suppress(WorldError):  # It goes with the instance at the latest.
         host.disks.erase_memory(instance.name)
-    without = replace(instance, no_checkpoint=why, asked_at_s=host.clock.now_s())
+    without = replace(instance, no_checkpoint=why, no_checkpoint_lasts=lasts, asked_at_s=host.clock.now_s())
     if instance.apart is not Apart.NOT:
         return Wait(without, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail=why), 0.0)
     return Done(without, f"no checkpoint: {why}", then=Phase.STARTING)
@@ -295,21 +266,21 @@ def restore(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
     awake = host.guest.awaken(instance)
     if isinstance(awake, Silence):
         return Wait(instance, Cause(Kind.RESTORED, detail=awake.reason), SOON_S)
-    whole = awake or _given_back(instance, host)
+    whole = awake or given_back(instance, host)
     if isinstance(whole, Silence):
         return Wait(instance, Cause(Kind.RESTORED, detail=whole.reason), SOON_S)
     if whole:  # Its services run, and may have written to disks that it has.
         written = host.guest.write_out(instance) if instance.disk_serials else ""
         if isinstance(written, Silence):
             return Wait(instance, Cause(Kind.RESTORED, detail=written.reason), SOON_S)
-        return _boots(instance, host, whole)
+        return _boots(instance, host, whole, lasts=True)
     # That boot is counted already.
     return Done(replace(instance, boot=checkpoint.boot, boot_id=checkpoint.boot_id), "its clock is right")
 
 
 def _restored(instance: Instance, checkpoint: Checkpoint, host: Machine) -> Outcome:
     if instance.asks >= TRIES:
-        return _boots(instance, host, f"it could not be restored: {instance.waiting}")
+        return _boots(instance, host, f"it could not be restored: {instance.waiting}", lasts=True)
     fit, now_s = host.hypervisor.fit(), host.clock.now_s()
     if why_not := roads.against(instance, checkpoint, fit, now_s) or host.disks.layer_damage(instance):
         return _colder(instance, host, why_not)
@@ -326,16 +297,17 @@ def _restored(instance: Instance, checkpoint: Checkpoint, host: Machine) -> Outc
     return Wait(replace(tried, asked_at_s=host.clock.now_s()), Cause(Kind.RESTORED), 0.0)
 
 
-def _boots(instance: Instance, host: Machine, why: str) -> Wait:
-    """The same generation, from the next look on without the memory. What could not be restored as soon as it was
-    saved never will be.
+def _boots(instance: Instance, host: Machine, why: str, *, lasts: bool = False) -> Wait:
+    """The same generation, from the next look on without the memory. `lasts`: as of `_no_memory`, where it could not
+    be restored as soon as it was saved.
     """
     if instance.held:
-        return _protected(instance, why)
+        return protected(instance, why)
     host.hypervisor.power_off(instance.name)
     booted = replace(without_memory(instance, host, why), asks=0, asked_at_s=0.0)
     note = str(roads.Chosen(Road.PREPARED, why))
-    booted = replace(booted, no_memory=why) if _at_once(instance) else replace(booted, road=note)
+    at_once = replace(booted, no_memory=why, no_memory_lasts=lasts)
+    booted = at_once if _at_once(instance) else replace(booted, road=note)
     return Wait(booted, Cause(Kind.RESTORED, detail=why), 0.0, note=note)
 
 
@@ -354,10 +326,10 @@ def _booted(instance: Instance, checkpoint: Checkpoint, domain: Domain | None, h
     """
     if domain is not None and domain.power is not Power.OFF:
         if instance.held:
-            return _protected(instance, "it is to boot from its checkpoint")
+            return protected(instance, "it is to boot from its checkpoint")
         host.hypervisor.power_off(instance.name)
     if instance.asks >= TRIES:
-        return _colder(instance, host, f"it could not be booted: {instance.waiting}")
+        return _colder(instance, host, f"it could not be booted: {instance.waiting}", lasts=True)
     against = roads.against(instance, checkpoint, host.hypervisor.fit(), host.clock.now_s())
     if why_not := against or host.disks.layer_damage(instance):
         return _colder(instance, host, why_not)
@@ -378,22 +350,20 @@ def _at_once(instance: Instance) -> bool:
     return instance.checkpoint is not None and instance.checkpoint.generation == instance.generation
 
 
-def _protected(instance: Instance, why: str) -> Wait:
-    waits = Cause(Kind.RESTORED, detail=why, also=Cause(Kind.PROTECTED))
-    return Wait(instance, waits, HELD_S, blameless=True)
-
-
-def _colder(instance: Instance, host: Machine, why: str) -> Outcome:
-    """The same generation, made of the image. What could not go on as soon as it was kept never will."""
+def _colder(instance: Instance, host: Machine, why: str, *, lasts: bool = False) -> Outcome:
+    """The same generation, made of the image, of which nothing is kept where it could not go on as soon as it was
+    kept. `lasts`: as of `_no_memory`.
+    """
     if instance.held:
-        return _protected(instance, why)
+        return protected(instance, why)
     host.hypervisor.power_off(instance.name)
     host.hypervisor.undefine(instance.name)
     host.media.erase(instance.name)
     host.disks.erase_overlay(instance.name)
     host.disks.erase_checkpoint(instance.name)
     cold = replace(instance, checkpoint=None, layered=0, boot=0, boot_id="", resets=0)
-    cold = replace(cold, no_checkpoint=why if _at_once(instance) else instance.no_checkpoint)
+    if _at_once(instance):
+        cold = replace(cold, no_checkpoint=why, no_checkpoint_lasts=lasts)
     host.disks.lay_local_storage(cold)
     host.disks.lay_overlay(cold)
     road = roads.Chosen(Road.COLD, why)

@@ -28,7 +28,7 @@ from orchestrator.model.cause import Cause, Kind
 from orchestrator.ports import Machine
 from orchestrator.rules import roads, words
 from orchestrator.rules.patience import blameless_s, check_seen_s, is_asked_to_stop, stop_within_s
-from orchestrator.steps import checkpoints, cut_off, freeze, hearing, restarts, seating, stuck
+from orchestrator.steps import anew, checkpoints, cut_off, freeze, hearing, restarts, seating, stuck
 from orchestrator.steps.hearing import (
     count_boot,
     count_resets,
@@ -54,6 +54,7 @@ def lay_overlay(instance: Instance, host: Machine, _seat: Seat | None) -> Outcom
     What may begin with its checkpoint gets its overlay as it goes on from it; no other generation has a use for it.
     """
     chosen = roads.chosen(instance, checkpoints.fit(instance, host), host.clock.now_s())
+    instance = anew.hindrance(instance)
     if chosen.road is not Road.COLD:
         on = checkpoints.without_memory(instance, host, chosen.why_not) if chosen.road is Road.PREPARED else instance
         on = replace(on, layered=instance.generation, road=str(chosen))

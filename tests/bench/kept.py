@@ -67,11 +67,11 @@ class Kept:
 def pauses_s(events: str) -> list[float]:
     """From the ledger's JSON: for how long each checkpoint kept its instance from its way on (seconds)."""
     told = json.loads(events)
-    began, pauses = 0.0, list[float]()
+    began, pauses = dict[str, float](), list[float]()
     for event in told:
+        of = event["subject"]
         if event["phase"] == "saving":
-            began = event["at_s"]
-        elif began and event["message"].startswith("restoring ->"):
-            pauses.append(event["at_s"] - began)
-            began = 0.0
+            began[of] = event["at_s"]
+        elif event["message"].startswith("restoring ->") and of in began:
+            pauses.append(event["at_s"] - began.pop(of))
     return pauses

@@ -4,11 +4,15 @@ without what its guest has written.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
+
+from orchestrator.drivers.fake.world import FakeMachine
 from orchestrator.model import Os, Phase, Power, Road, Verb
 from tests.trouble.warm_lives import NAME, PREPARED, Life
-from tests.world.fabric import Fabric
+from tests.world.fabric import Fabric, Trouble, die
 
 
 def test_it_goes_by_the_prepared_road() -> None:
@@ -44,6 +48,60 @@ def test_a_guest_that_does_not_shut_down_is_not_kept() -> None:
     assert reached.no_checkpoint == "it did not shut down within 120 s (stop.within)"
     assert fabric.trouble.verbs.count("ask_shutdown") == 1
     fabric.world.faults.deaf_to_requests.clear()
+    PREPARED.gone(fabric)
+
+
+def struck(verb: str, strike: Callable[[FakeMachine], None], *, after: bool) -> Fabric:
+    """Deployed and at rest; before or after that call its VM was struck."""
+    fabric = Fabric(Trouble(PREPARED.untroubled().index(verb) + 1, after=after))
+    fabric.trouble.strike = lambda: strike(fabric.world.machines[NAME])
+    PREPARED.begun(fabric)
+    return fabric
+
+
+def test_a_guest_that_is_cut_off_as_it_shuts_down_is_not_kept() -> None:
+    """Its disk may lack what it had yet to write. It serves, says why, and is kept the next time."""
+
+    def kill(machine: FakeMachine) -> None:
+        machine.power, machine.going_down_at_s, machine.shut_down = Power.OFF, None, False
+
+    fabric = struck("ask_shutdown", kill, after=True)
+    reached = fabric.instance()
+    assert (reached.generation, reached.checkpoint, reached.strikes) == (1, None, 0)
+    assert reached.no_checkpoint.startswith("its VM was cut off as its guest shut down")
+    assert reached.no_checkpoint in "\n".join(fabric.control.why(NAME))
+    fabric.act(Verb.REIMAGE, NAME)
+    fabric.until(fabric.quiet)
+    assert fabric.instance().road == f"cold: it has no checkpoint: {reached.no_checkpoint}"
+    assert fabric.instance().checkpoint is not None
+    PREPARED.gone(fabric)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_what_libvirt_forgets_is_known_already(after: bool) -> None:
+    """A libvirtd that starts again tells of nobody how he has ended: who was seen to shut down is kept, for his
+    disk may be a layer by then.
+    """
+
+    def forget(machine: FakeMachine) -> None:
+        machine.shut_down = False
+        die()
+
+    fabric = struck("keep_checkpoint", forget, after=after)
+    assert (fabric.deaths, fabric.instance().from_checkpoint) == (1, True)
+    PREPARED.gone(fabric)
+
+
+def test_who_is_started_as_he_has_shut_down_is_asked_once_more() -> None:
+    """Then he has more to write."""
+
+    def start(machine: FakeMachine) -> None:
+        machine.start_boot(machine.booted_at_s + 60.0)
+        die()
+
+    fabric = struck("keep_checkpoint", start, after=False)
+    assert fabric.trouble.verbs.count("ask_shutdown") == 2
+    assert fabric.instance().from_checkpoint
     PREPARED.gone(fabric)
 
 

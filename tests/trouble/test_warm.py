@@ -163,6 +163,32 @@ def test_who_cannot_be_kept_serves_all_the_same(road: Road) -> None:
     WARM.gone(fabric)
 
 
+@pytest.mark.parametrize("trouble", ["full", "protected", "silent"])
+@pytest.mark.parametrize("road", [Road.WARM, Road.PREPARED], ids=str)
+def test_a_moments_trouble_is_not_for_ever(road: Road, trouble: str) -> None:
+    """No room, protected, a silent agent: it serves without, says why, and is kept the next time."""
+    life, fabric = Life(role=dataclasses.replace(ROLE, reimage=road)), Fabric()
+    life.deployed(fabric)
+    fabric.until(lambda: bool(fabric.instances()) and fabric.instance().phase is Phase.SAVING)
+    match trouble:
+        case "full":
+            fabric.world.faults.disk_is_full = True
+        case "protected":
+            fabric.control.protect(NAME, on=True)
+        case _:
+            fabric.world.faults.agent_silent.add(NAME)
+    fabric.until(lambda: fabric.instance().phase is not Phase.SAVING)
+    fabric.world.faults.disk_is_full = False
+    fabric.world.faults.agent_silent.clear()
+    fabric.control.protect(NAME, on=False)
+    fabric.until(fabric.quiet)
+    reached = fabric.instance()
+    assert (reached.checkpoint, reached.generation, reached.strikes) == (None, 1, 0)
+    assert reached.no_checkpoint in "\n".join(fabric.control.why(NAME))
+    life.back_on_its_road(fabric)
+    life.gone(fabric)
+
+
 def test_a_saving_that_fails_is_tried_once_more() -> None:
     """Each try costs the host the guest's memory in writing."""
     fabric = Fabric()

@@ -68,14 +68,25 @@ class Life:
         return _untroubled(self)
 
     def struck(self, strike: Callable[[Fabric], None]) -> None:
-        """Deployed and reimaged, with a strike at another call each time, and gone."""
+        """Deployed and reimaged, with a strike at another call each time, and gone. What it has cost is not for
+        ever: once it was made of the image again, its reimages take the road of its role.
+        """
         for at in range(1, len(self.untroubled()) + 1):
             fabric = Fabric(Trouble(at, after=bool(at % 2)))
             fabric.trouble.strike = functools.partial(strike, fabric)
             self.begun(fabric)
             fabric.act(Verb.REIMAGE, NAME)
             fabric.until(fabric.quiet)
+            self.back_on_its_road(fabric)
             self.gone(fabric)
+
+    def back_on_its_road(self, fabric: Fabric) -> None:
+        """Made of the image once more, as somebody asks for, and then reimaged."""
+        fabric.control.act(Verb.REIMAGE, NAME, cold=True)
+        fabric.until(fabric.quiet)
+        fabric.act(Verb.REIMAGE, NAME)
+        fabric.until(fabric.quiet)
+        assert fabric.instance().road.startswith(self.role.reimage), fabric.instance().road
 
 
 def drives_of(fabric: Fabric) -> Drives:

@@ -45,6 +45,7 @@ class FakeHypervisor(FakePlugging):
             generation=machine.instance.generation,
             power=machine.power,
             paused_by=machine.paused_by,
+            shut_down=machine.shut_down if machine.power is Power.OFF else None,
             claimed=machine.claimed,
             stuck="its QEMU is stopped" if machine.stopped and machine.power is Power.RUNNING else "",
             resets=machine.resets,
@@ -170,7 +171,7 @@ class FakeHypervisor(FakePlugging):
         if world.time_s - machine.booted_at_s < world.faults.agent_after_s.get(name, 0.0):
             return  # Early in a boot nothing hears of the power button yet, and no agent is there.
         if machine.going_down_at_s is None:
-            machine.going_down_since_s = world.time_s
+            machine.going_down_since_s, machine.written = world.time_s, False  # Its services write as they end.
             machine.going_down_at_s = world.time_s + world.faults.shutdown_takes_s.get(name, SHUTDOWN_TAKES_S)
             machine.going_to = to
 
@@ -199,6 +200,8 @@ class FakeHypervisor(FakePlugging):
         if machine is not None:
             assert name not in self._world.seats_taken, f"{name} is ended on purpose while it is in the pool"
             assert not (erased and (machine.storage or machine.drives)), f"{name} has disks that are not erased"
+            if machine.power is not Power.OFF:
+                machine.shut_down = False
             machine.power, machine.paused_by = Power.OFF, None
             machine.going_down_at_s, machine.stopped = None, False
 

@@ -55,6 +55,7 @@ class FakeMachine:
     going_down_at_s: float | None = None
     going_down_since_s: float = 0.0
     going_to: Power = Power.OFF
+    shut_down: bool = False  # whether its guest did that, of one that is off
     hung: bool = False  # it went down while it was frozen: it waits for its disks, and nobody can thaw them
     has_port: bool = False
     stopped: bool = False  # its QEMU: it lives, does nothing and answers nobody
@@ -217,7 +218,7 @@ class World:
                     machine.resets += 1
                     machine.start_boot(machine.going_down_at_s)
                 else:
-                    machine.power, machine.written = Power.OFF, True
+                    machine.power, machine.written, machine.shut_down = Power.OFF, True, True
                     machine.going_down_at_s = None
             return
         if machine.puts_aside_at_s is not None and self.time_s >= machine.puts_aside_at_s:
@@ -275,6 +276,8 @@ class World:
 
     def kill(self, name: InstanceName) -> None:
         """kill -9 of the VM."""
+        if self.machines[name].power is not Power.OFF:
+            self.machines[name].shut_down = False
         self.machines[name].power, self.machines[name].paused_by = Power.OFF, None
         self.machines[name].going_down_at_s, self.machines[name].stopped = None, False
 

@@ -134,6 +134,7 @@ class LibvirtHypervisor(Plugging):
         self._limits.see(name, run)
         state, why = found.state()
         power, reason = _POWER.get(state, Power.RUNNING), _REASON.get((state, why), "")
+        shut_down = why == libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN if state == libvirt.VIR_DOMAIN_SHUTOFF else None
         if power is Power.OFF or run is None:
             self._monitors.unfollow(name)
         elif self._monitors.ended(name, run):
@@ -147,6 +148,7 @@ class LibvirtHypervisor(Plugging):
             claimed=bool(ownership.installation) or not self._machine.installation,
             power=power,
             reason=reason,
+            shut_down=shut_down,
             paused_by=_PAUSED_BY.get((state, why), PausedBy.OTHER) if power is Power.PAUSED else None,
             stuck=self._monitors.why_stuck(name, run) if power is Power.RUNNING and run is not None else "",
             resets=self._monitors.resets(name, uuid),

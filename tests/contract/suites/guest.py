@@ -58,7 +58,8 @@ class GuestContract:
         assert look(stage, instance).disc == ""
 
         stage.hypervisor.ask_shutdown(instance.name)
-        stage.until(lambda: look(stage, instance).power is Power.OFF)
+        stage.until(lambda: look(stage, instance).shut_down is not None)
+        assert (look(stage, instance).power, look(stage, instance).shut_down) == (Power.OFF, True)
         assert isinstance(stage.guest.identity(after), Silence)
 
     def test_setup_without_restart(self, stage: Stage) -> None:

@@ -223,7 +223,7 @@ class HypervisorContract:
         """A VM that was ended is off, also when ended twice, and the same VM can be started again."""
         instance = started(stage)
         stage.hypervisor.power_off(instance.name, erased=erased)
-        assert look(stage, instance).power is Power.OFF
+        assert (look(stage, instance).power, look(stage, instance).shut_down) in ((Power.OFF, False), (Power.OFF, None))
         stage.hypervisor.power_off(instance.name, erased=erased)
         stage.hypervisor.ask_shutdown(instance.name)
         assert look(stage, instance).power is Power.OFF
@@ -236,8 +236,10 @@ class HypervisorContract:
         instance = started(stage)
         stage.kill(instance.name)
         stage.until(lambda: look(stage, instance).power is Power.OFF, 120)
+        stage.until(lambda: look(stage, instance).shut_down is not None, 120)
+        assert look(stage, instance).shut_down is False
         stage.hypervisor.start(instance)
-        assert look(stage, instance).power is Power.RUNNING
+        assert (look(stage, instance).power, look(stage, instance).shut_down) == (Power.RUNNING, None)
 
     def test_reset_is_counted(self, stage: Stage) -> None:
         """A reset is told once by the next looks; the VM stays the same and runs."""

@@ -76,7 +76,11 @@ def asked(instance: Instance, **changes: object) -> Instance:
         (lambda one: one, FIT, TAKEN_S + 11 * DAY_S, "its checkpoint is too old (checkpoint.maxAge)"),
         (lambda one: one, FIT, TAKEN_S - 1, "its checkpoint is too old (checkpoint.maxAge)"),
         (lambda one: replace(one, checkpoint=None), FIT, TAKEN_S, "it has no checkpoint"),
-        (lambda one: replace(one, checkpoint=None, no_checkpoint="no room"), FIT, NOW_S, ""),
+        (lambda one: replace(one, checkpoint=None, no_checkpoint="no room"), FIT, NOW_S, "it has no checkpoint"),
+        (lambda one: wishing(replace(one, checkpoint=None, no_checkpoint="no room"), renews=one.generation), FIT,
+         NOW_S, ""),
+        (lambda one: replace(one, checkpoint=None, no_checkpoint="its agent runs no commands",
+                             no_checkpoint_lasts=True), FIT, NOW_S, ""),
         (lambda one: replace(one, checkpoint=None, boot_id=""), FIT, NOW_S, ""),
         (lambda one: wishing(replace(one, checkpoint=None), renews=one.generation), FIT, NOW_S, ""),
         (lambda one: wishing(replace(one, checkpoint=None, generation=3), renews=2), FIT, NOW_S,
@@ -85,7 +89,12 @@ def asked(instance: Instance, **changes: object) -> Instance:
         (lambda one: one, replace(FIT, qemu="8.0"), TAKEN_S, "its checkpoint is of another QEMU"),
         (lambda one: of(one, memory=None, no_memory="the host has started again"), FIT, TAKEN_S,
          "its checkpoint has no memory: the host has started again"),
-        (lambda one: replace(of(one, memory=None), no_memory="it could not be restored"), FIT, TAKEN_S, ""),
+        (lambda one: replace(of(one, memory=None, no_memory="no room"), no_memory="no room"), FIT, TAKEN_S,
+         "its checkpoint has no memory: no room"),
+        (lambda one: wishing(replace(of(one, memory=None), no_memory="no room"), renews=one.generation), FIT,
+         TAKEN_S, ""),
+        (lambda one: replace(of(one, memory=None), no_memory="its kernel is too old", no_memory_lasts=True), FIT,
+         TAKEN_S, ""),
         (lambda one: asked(of(one, memory=None), reimage=Road.PREPARED), replace(FIT, boot="c"), TAKEN_S, ""),
         (lambda one: asked(one, checkpoint=Checkpoints(max_age_s=10 * DAY_S)), FIT, NOW_S, ""),
         (lambda one: asked(one, ready=Ready(agent=False)), FIT, NOW_S, ""),
@@ -201,11 +210,14 @@ def test_its_road_is_the_cold_one_and_says_why() -> None:
         (lambda one: one, Around(operation="x-1"), "It is to be renewed, which waits: x-1 is under way."),
         (lambda one: of(one, taken_at_s=NOW_S - 60), Around(), "It is renewed by itself from an age of 192 h on."),
         (lambda one: asked(one, checkpoint=Checkpoints()), Around(), ""),
-        (lambda one: replace(one, checkpoint=None, no_checkpoint="no room"), Around(), ""),
+        (lambda one: replace(one, checkpoint=None, no_checkpoint="no room"), Around(),
+         "It is renewed within a minute or two."),
+        (lambda one: replace(one, checkpoint=None, no_checkpoint="its agent runs no commands",
+                             no_checkpoint_lasts=True), Around(), ""),
         (lambda one: replace(one, checkpoint=None), Around(), "It is renewed within a minute or two."),
         (lambda one: wishing(one, renews=2, wanted=Incarnation(2, 1)), Around(), ""),
     ],
-)
+)  # fmt: skip
 def test_what_people_are_told(changed: Callable[[Instance], Instance], around: Around, sentence: str) -> None:
     """In `why`: when, or what it waits for."""
     assert renewal.told(changed(serving()), around, NOW_S) == sentence
