@@ -69,9 +69,11 @@ def pauses_s(events: str) -> list[float]:
     told = json.loads(events)
     began, pauses = dict[str, float](), list[float]()
     for event in told:
-        of = event["subject"]
-        if event["phase"] == "saving":
-            began[of] = event["at_s"]
+        of, phase = event["subject"], event["phase"]
+        if phase == "saving":
+            began.setdefault(of, event["at_s"])
         elif event["message"].startswith("restoring ->") and of in began:
             pauses.append(event["at_s"] - began.pop(of))
+        elif phase not in ("", "restoring"):  # Nothing was kept of it.
+            began.pop(of, None)
     return pauses
