@@ -18,6 +18,7 @@ for file in {root}/proc/self/mountinfo {root}/proc/mounts; do
     left=$(grep -vF " $(echo "$1" | sed 's/ /\\\\040/g') " "$file")
     printf '%s\\n' "$left" >"$file"
 done
+rm -rf {root}/sys/fs/btrfs # The kernel tells of it while it is mounted somewhere.
 """
 
 
@@ -101,6 +102,18 @@ def test_what_a_container_has_mounted_stays(guest: Path) -> None:
     assert let_go(guest) == (0, "")
 
 
+def test_a_btrfs_that_a_container_has_mounted_stays(guest: Path) -> None:
+    """It has a number of its own there, and a name: that of the disk, or by its user's word another."""
+    (guest / "proc/77/mountinfo").write_text("9 1 0:44 / /srv rw - btrfs /dev/vdb1 rw\n")
+    assert let_go(guest) == (1, "/dev/vdb is mounted elsewhere; by: orders (77)")
+    (guest / "proc/77/mountinfo").write_text(f"9 1 0:44 / /srv rw - btrfs {BY_ID} rw\n")
+    btrfs(guest, "vdb1")
+    assert let_go(guest) == (1, "the Btrfs of /dev/vdb is mounted elsewhere")
+    (guest / "proc/77/mountinfo").write_text("9 1 0:45 / /srv rw - btrfs /dev/vdba rw\n")
+    (guest / "sys/fs/btrfs/some-uuid/devices/vdb1").rmdir()
+    assert let_go(guest) == (0, "")
+
+
 @pytest.mark.parametrize("lines", [("LABEL=root / ext4 defaults 0 1\n",), ()])
 def test_its_line_goes_out_of_fstab(guest: Path, lines: tuple[str, ...]) -> None:
     """And nothing else."""
@@ -177,6 +190,17 @@ def test_what_is_mounted_elsewhere_as_well_does_not_step_aside(guest: Path, wher
     assert let_go(guest, serials="ls-cache") == (0, "")
 
 
+@pytest.mark.parametrize("where", ["/local/dr-archive", "/mnt"])
+def test_a_bare_drive_that_its_guest_has_mounted_does_not_step_aside(guest: Path, where: str) -> None:
+    """Wherever that is: nobody mounts it again. Mounted nowhere it goes, and detached for good it is unmounted."""
+    place = f"{guest}{where}" if where.startswith("/local/") else where
+    mounted(guest, ("252:1", "/", "/dev/vda1"), ("252:16", place, "/dev/vdb"))
+    assert let_go(guest, verb="step_aside") == (1, f"/dev/vdb is mounted at {place}")
+    assert not (guest / "unmounted").exists()
+    assert let_go(guest) == (0, "")
+    assert let_go(guest, verb="step_aside") == (0, "")
+
+
 @pytest.mark.parametrize("verb", ["step_aside", "let_go"])
 @pytest.mark.parametrize("backing", ["/dev/vdc", "/dev/vdc1"])
 def test_a_loop_device_over_it_keeps_it(guest: Path, backing: str, verb: str) -> None:
@@ -239,6 +263,7 @@ def test_what_no_link_of_the_kernel_tells_of_keeps_it(
 def test_what_has_another_disk_keeps_none(guest: Path) -> None:
     """A Btrfs of this disk alone goes as it is unmounted."""
     two_disks(guest)
+    mounted(guest, ("252:1", "/", "/dev/vda1"), ("0:44", str(guest / "local/jobs"), "/dev/vdc"))
     btrfs(guest, "vdc")
     target(guest, "/dev/vdd")
     pool(guest, "/dev/vdcx")

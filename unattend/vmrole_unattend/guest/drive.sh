@@ -124,13 +124,17 @@ leave() {
     while where=$(places | tail -n 1) && [ -n "$where" ]; do
         umount "$where" 2>/dev/null || fail "$where is busy; by: $(users_of "$where")"
     done
-    # A container has mounts of its own, in which the disk would go on being used.
-    each=$(grep -l -E " ($(numbers_of_it | tr '\n' '|')none) /" /proc/[0-9]*/mountinfo 2>/dev/null | head -n 1)
+    # A container has mounts of its own, in which the disk would go on being used. By number and by name, as in `places`.
+    it=" ($(numbers_of_it | tr '\n' '|')none) /| - [^ ]+ /dev/$device(p?[0-9]+)? "
+    each=$(grep -l -E "$it" /proc/[0-9]*/mountinfo 2>/dev/null | head -n 1)
     if [ -n "$each" ]; then
         read -r name <"${each%/*}/comm"
         each=${each%/*}
         fail "/dev/$device is mounted elsewhere; by: $name (${each##*/})"
     fi
+    for each in /sys/fs/btrfs/*/devices/"$device" /sys/fs/btrfs/*/devices/"$device"[0-9]*; do # Whatever it is called.
+        [ ! -e "$each" ] || fail "the Btrfs of /dev/$device is mounted elsewhere"
+    done
     is_shut
     is_free
 }
@@ -142,11 +146,12 @@ let_go() {
 }
 
 # What comes back is mounted at its place alone: who has it at another as well would write to the system disk there.
+# What its guest alone mounts has no place of ours, and would come back at none.
 look_aside() {
     look
     find_device || return 0
     places=$(places | grep -v -x -F "$place" | head -n 1)
-    [ -z "$places" ] || fail "/dev/$device is mounted at $places as well"
+    [ -z "$places" ] || fail "/dev/$device is mounted at $places${place:+ as well}"
     ! grep -q "^/dev/$device $place " /proc/mounts || mounted="$mounted $serial "
 }
 
@@ -232,7 +237,7 @@ mount_it() {
 # each_disk DO: for each of them, in turn.
 each_disk() {
     for serial in $serials; do
-        place=/local/${serial#ls-}
+        case $serial in ls-*) place=/local/${serial#ls-} ;; *) place= ;; esac
         "$1"
     done
 }
