@@ -46,7 +46,7 @@ class LeaseWish:
 
     service: str
     role: str = ""
-    for_s: Annotated[float, Field(strict=True, gt=0, le=LONGEST_S, allow_inf_nan=False)]
+    for_s: Annotated[float, Field(strict=True, ge=0, le=LONGEST_S, allow_inf_nan=False)]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

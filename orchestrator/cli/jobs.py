@@ -1,4 +1,7 @@
-"""A program that runs for as long as something is ours: in a process group of its own, and ended with all of that."""
+"""A program that runs for as long as something is ours: in a process group of its own, and ended with all of that.
+
+What it has begun and what has left its group, as a daemon does, goes on.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ FORWARDED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def run(command: Sequence[str], environment: Mapping[str, str], over: Callable[[], str]) -> int:
     """Runs it until it ends, or until `over` says why it has to: SIGTERM to its whole group then, SIGKILL after a
-    while. A signal that ends us goes to it first. Returns its exit status, 128 + N when signal N has ended it.
+    while. A signal that ends us goes to it first, and it has as long for that. Returns its exit status, 128 + N when
+    signal N has ended it.
 
     Raises InvalidInput when it cannot be run.
     """
@@ -28,11 +32,12 @@ def run(command: Sequence[str], environment: Mapping[str, str], over: Callable[[
         job = subprocess.Popen(command, env={**os.environ, **environment}, process_group=0)
     except OSError as error:
         raise InvalidInput(f"{command[0][:80]!r} cannot be run: {error.strerror}") from error
-    with _forwarding(job.pid), _terminal(job.pid):
+    with _forwarding(job.pid) as forwarded, _terminal(job.pid):
         kill_at: float | None = None
         while not _has_ended(job.pid):
-            if kill_at is None and over():
-                _signal(job.pid, signal.SIGTERM)
+            if kill_at is None and (forwarded or over()):
+                if not forwarded:
+                    _signal(job.pid, signal.SIGTERM)
                 kill_at = clock.monotonic_s() + GRACE_S
             if kill_at is not None and clock.monotonic_s() >= kill_at:
                 break
@@ -54,12 +59,17 @@ def _signal(group: int, number: signal.Signals) -> None:
 
 
 @contextlib.contextmanager
-def _forwarding(group: int) -> Iterator[None]:
-    before = {
-        number: signal.signal(number, lambda got, _: _signal(group, signal.Signals(got))) for number in FORWARDED
-    }
+def _forwarding(group: int) -> Iterator[list[signal.Signals]]:
+    """Gives what ends us to the group; yields what that was."""
+    forwarded = list[signal.Signals]()
+
+    def forward(got: int, _: object) -> None:
+        forwarded.append(signal.Signals(got))
+        _signal(group, signal.Signals(got))
+
+    before = {number: signal.signal(number, forward) for number in FORWARDED}
     try:
-        yield
+        yield forwarded
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

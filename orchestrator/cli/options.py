@@ -36,6 +36,22 @@ class Duration(click.ParamType[float]):
         return float(found[1]) * _UNITS_S[found[2]]
 
 
+class WithLength(click.Command):
+    """A command that takes `--for 30 min` in two words as well, as people write it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The usual, of the length in one word: where nothing else could be meant."""
+        for at, (option, number, unit) in enumerate(zip(args, args[1:], args[2:], strict=False)):
+            if option == "--":
+                break
+            if option == "--for" and unit in _UNITS_S and _DURATION.fullmatch(f"{number}{unit}"):
+                after = args[at + 3 : at + 4]
+                if number[-1:].isdigit() and (not after or after[0].startswith("-")):
+                    args = [*args[: at + 1], f"{number}{unit}", *args[at + 3 :]]
+                    break
+        return super().parse_args(ctx, args)
+
+
 class Labels(click.ParamType[str]):
     """What selects by labels; an empty one, as of a variable that is not set, is never taken for everything."""
 

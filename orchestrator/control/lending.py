@@ -137,6 +137,9 @@ class Lending(Pausing, abc.ABC):
         longest = role.lease.longest_s
         if not SHORTEST_S <= for_s <= longest:
             told = f"a lease of {rules.length(for_s)}"
+            if for_s < SHORTEST_S:
+                most = f"ask for {rules.length(longest)} at most, and for {rules.length(SHORTEST_S)} at least"
+                raise InvalidInput(f"{told} is none", hint=f"{most}: --for 30m")
             why = f"roles.{role.name}.lease.longest of {service.address} is {rules.length(longest)}"
             hint = f"ask for {rules.length(longest)} at most, or apply a file with a longer lease: {{longest: …}}"
-            raise InvalidInput(f"{told} is not to be had: {why}" if for_s > longest else f"{told} is none", hint=hint)
+            raise InvalidInput(f"{told} is not to be had: {why}", hint=hint)

@@ -77,7 +77,9 @@ class Life:
             self.begun(fabric)
             fabric.act(Verb.REIMAGE, NAME)
             fabric.until(fabric.quiet)
-            self.back_on_its_road(fabric)
+            reached = fabric.instance()
+            if reached.no_checkpoint or reached.no_memory or not reached.road.startswith(self.role.reimage):
+                self.back_on_its_road(fabric)
             self.gone(fabric)
 
     def back_on_its_road(self, fabric: Fabric) -> None:

@@ -10,7 +10,7 @@ import click
 
 from orchestrator.cli import jobs, names, render
 from orchestrator.cli.groups import Group
-from orchestrator.cli.options import Duration, examples, output_option
+from orchestrator.cli.options import Duration, WithLength, examples, output_option
 from orchestrator.cli.waiting import end_of
 from orchestrator.client import holding
 from orchestrator.client.client import Client
@@ -49,7 +49,7 @@ def lease() -> None:
     """
 
 
-@lease.command(epilog=examples(*_EXAMPLES[:2], "vmrole lease take shop --role web --for 30m --json"))
+@lease.command(cls=WithLength, epilog=examples(*_EXAMPLES[:2], "vmrole lease take shop --role web --for 30m --json"))
 @click.argument("service", shell_complete=names.service)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.option("--role", default="", help="Of which role; of the only one unless given.")
@@ -72,15 +72,18 @@ def take(
 
     First come, first served; the place in the queue is told. It leaves rotation first, and at the end it is reimaged,
     whatever has happened: COMMAND has ended, this was killed, the time is over. COMMAND finds VMROLE_INSTANCE,
-    VMROLE_ADDRESS, VMROLE_SSH, VMROLE_LEASE and others in its environment. At the end of the time it gets SIGTERM and
-    after 10 s SIGKILL, with all that it has begun. Without COMMAND the lease is printed, and ends by its time or by:
-    vmrole lease end.
+    VMROLE_ADDRESS, VMROLE_SSH, VMROLE_LEASE and others in its environment. At the end of the time it gets SIGTERM, or
+    what has interrupted this, and after 10 s SIGKILL, with all of its process group. Without COMMAND the lease is
+    printed, and ends by its time or by: vmrole lease end.
     """
     client: Client = ctx.obj
     if command and as_json:
         raise click.UsageError("--json prints a lease; COMMAND finds it in its environment")
     if command and shutil.which(command[0]) is None:
-        raise InvalidInput(f"there is no program {command[0][:80]!r}", hint="it runs here; in the guest: vmrole exec")
+        raise InvalidInput(
+            f"there is no program {command[0][:80]!r}",
+            hint="it runs here; in the guest: vmrole exec. A time of two words is quoted: '30 min'",
+        )
     until = end_of(timeout)
     with jobs.interruptible():
         asked = client.lend(service, role, for_s)

@@ -100,7 +100,10 @@ def test_who_waits_is_told_his_place_and_may_have_enough_of_it(alive: Daemon, ru
     [
         (("shop", "--for", "3h", "--", "true"), 2, "roles.web.lease.longest of shop is 2 h"),
         (("shop", "--", "true"), 2, "--for"),
+        (("shop", "--for", "0s", "--", "true"), 2, "a lease of 0 s is none"),
+        (("shop", "--for", "0s", "--", "true"), 2, "ask for 2 h at most, and for 1 s at least"),
         (("shop", "--for", "soon", "--", "true"), 2, "no length of time"),
+        (("shop", "--for", "30", "min", "true"), 2, "'30 min'"),
         (("other", "--for", "30m", "--", "true"), 3, "other"),
         (("shop", "--role", "db", "--for", "30m", "--", "true"), 3, "no role"),
         (("shop", "--for", "30m", "--", "no-such-program"), 2, "no program"),
@@ -190,3 +193,32 @@ def test_a_job_ends_by_itself_or_by_a_word(tmp_path: Path, monkeypatch: pytest.M
     over = lambda: "over" if (tmp_path / "up").exists() else ""  # noqa: E731
     assert jobs.run(["/bin/sh", "-c", heeds], {}, over) == 4
     assert (tmp_path / "heard").exists()
+
+
+@pytest.mark.parametrize("number", jobs.FORWARDED)
+def test_a_job_that_heeds_no_signal_is_ended_when_we_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """Who interrupts us waits for no longer than the grace, and what it has begun goes with it."""
+    monkeypatch.setattr(jobs, "GRACE_S", 0.5)
+    up = tmp_path / "up"
+    deaf = f"trap '' TERM INT HUP; sleep 600 & echo $! > {up}.new; mv {up}.new {up}; while :; do sleep 0.05; done"
+    sent = list[signal.Signals]()
+
+    def interrupt_once() -> str:
+        if up.exists() and not sent:
+            sent.append(number)
+            os.kill(os.getpid(), number)
+        return ""
+
+    assert jobs.run(["/bin/sh", "-c", deaf], {}, interrupt_once) == 128 + signal.SIGKILL
+    child = int(up.read_text())
+    until(lambda: not Path(f"/proc/{child}").exists() or is_dead(child), WITHIN_S, what="the end of its child")
+
+
+@pytest.mark.parametrize("words", [("--for", "30 min"), ("--for", "30", "min"), ("--for", "30m")])
+def test_a_length_in_two_words(alive: Daemon, run: Run, words: tuple[str, ...]) -> None:
+    """As people write it."""
+    assert run("lease", "shop", *words, "--", "true")[0] == 0
+    assert run("lease", "shop", "--json", *words)[0] == 0
+    assert [one["for_s"] for one in alive.client().leases()] == [1800.0]
