@@ -236,7 +236,9 @@ def _checkpoint(reader: Reader, node: Map, at: str, road: Road) -> Checkpoints:
     at = f"{at}.checkpoint"
     inner = reader.keys(node.get("checkpoint", Map()), at, ("maxAge", "memory", "refresh"))
     usual = Checkpoints()
-    max_age_s = reader.take(inner, at, "maxAge", duration_s(1, 365 * DAY_S), usual.max_age_s)
+    max_age_s = usual.max_age_s
+    if road is not Road.COLD:
+        max_age_s = reader.take(inner, at, "maxAge", duration_s(1, 365 * DAY_S), usual.max_age_s)
     refresh = reader.take(inner, at, "refresh", boolean, usual.refresh)
     if refresh and road is Road.COLD:
         told = "there is nothing to renew: its reimages are cold, and no checkpoint is kept"
@@ -244,6 +246,9 @@ def _checkpoint(reader: Reader, node: Map, at: str, road: Road) -> Checkpoints:
     elif refresh and max_age_s < REFRESHED_S:
         told = f"a checkpoint that is renewed by itself is kept for {REFRESHED_S / 3600:g} h at least"
         reader.fault(f"{at}.maxAge", told, "each renewal is a cold reimage: give a longer time, or leave refresh out")
+    elif "maxAge" in inner and road is Road.COLD:
+        told = "there is nothing that could become too old: its reimages are cold, and no checkpoint is kept"
+        reader.fault(f"{at}.maxAge", told, "add reimage: warm or prepared to the role, or leave checkpoint out")
     memory = reader.take(inner, at, "memory", boolean, usual.memory)
     if memory and road is not Road.WARM:
         told = "its reimages are not warm: no memory is kept"

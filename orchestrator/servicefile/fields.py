@@ -153,10 +153,18 @@ def duration_s(least: float, most: float) -> Callable[[object], Answer[float]]:
             )
         amount = round(float(found[1]) * _SECONDS[found[2]], 6)  # 1001 ms are 1.001 s, not 1.0010000000000001 s.
         if not least <= amount <= most:
-            return Problem(f"{found[0]} is out of range", hint=f"use {least:g} s to {most:g} s")
+            return Problem(f"{found[0]} is out of range", hint=f"use {_length(least)} to {_length(most)}")
         return amount
 
     return read
+
+
+def _length(seconds: float) -> str:
+    """A length of time by the largest unit of which it is a whole number."""
+    for unit in ("d", "h", "min"):
+        if seconds and seconds % _SECONDS[unit] == 0:
+            return f"{seconds / _SECONDS[unit]:g} {unit}"
+    return f"{seconds:g} s"
 
 
 def choice(of: type[E]) -> Callable[[object], Answer[E]]:

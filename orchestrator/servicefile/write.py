@@ -91,7 +91,7 @@ def _role(role: Role, shared: Mapping[str, str], find_image: Callable[[str], Ima
         "healing": _healing(role.healing),
         "evidence": {"disk": True} if role.keep_failed_disk else {},
         "reimage": "" if role.reimage is Road.COLD else role.reimage.value,
-        "checkpoint": _node(role.checkpoint, Checkpoints()),
+        "checkpoint": _node(role.checkpoint if role.reimage is not Road.COLD else Checkpoints(), Checkpoints()),
         "lease": _node(role.lease, Leasing()),
         "topology": "" if role.topology is Topology.BLAST else role.topology.value,
         "after": list(role.after) or "",

@@ -79,7 +79,8 @@ _KEPT = "roles.web.checkpoint"
 CHECKPOINT_FAULTS = [
     ("drain: 5 s", f"drain: 5 s\n    checkpoint: {{{said}}}", 19, f"{_KEPT}.{key}", word)
     for said, key, word in (
-        ("maxAge: 0 s", "maxAge", "0 s is out of range"),
+        ("maxAge: 0 s", "maxAge", "there is nothing that could become too old"),
+        ("maxAge: 2 d", "maxAge", "add reimage: warm or prepared to the role"),
         ("refresh: 1", "refresh", "true or false"),
         ("refresh: true", "refresh", "add reimage: warm or prepared to the role"),
         ("refresh: true, maxAge: 59 min", "refresh", "there is nothing to renew"),
@@ -97,6 +98,13 @@ FAULTS = [
         19,
         f"{_KEPT}.memory",
         "add reimage: warm to the role",
+    ),
+    (
+        "drain: 5 s",
+        "reimage: warm\n    checkpoint: {maxAge: 0 s}",
+        19,
+        f"{_KEPT}.maxAge",
+        "use 1 s to 365 d",
     ),
     (
         "drain: 5 s",
@@ -202,7 +210,7 @@ FAULTS = [
         "only haproxy",
     ),
     ("port: 80,", "port: 80, timeout: 5,", 9, "roles.web.endpoints.http.timeout", "not a length of time"),
-    ("port: 80,", "port: 80, timeout: 0 s,", 9, "roles.web.endpoints.http.timeout", "1 s to 86400 s"),
+    ("port: 80,", "port: 80, timeout: 0 s,", 9, "roles.web.endpoints.http.timeout", "1 s to 1 d"),
     ("port: 80,", "port: 80, maxConnections: 0,", 9, "roles.web.endpoints.http.maxConnections", "out of range"),
     (
         "port: 80,",
@@ -240,7 +248,7 @@ FAULTS = [
     ("path: /healthz", "command: [a], port: 81", 9, "roles.web.endpoints.http.probe.port", "drop port or command"),
     ("path: /healthz", "path: /, rise: 0", 9, "roles.web.endpoints.http.probe.rise", "1 to 100"),
     ("path: /healthz", "path: /, fall: 101", 9, "roles.web.endpoints.http.probe.fall", "1 to 100"),
-    ("path: /healthz", "path: /, interval: 1 ms", 9, "roles.web.endpoints.http.probe.interval", "0.1 s to 3600 s"),
+    ("path: /healthz", "path: /, interval: 1 ms", 9, "roles.web.endpoints.http.probe.interval", "0.1 s to 1 h"),
     ("path: /healthz", "path: /, status: 700", 9, "roles.web.endpoints.http.probe.status", "such as 200"),
     ("path: /healthz", "path: /, status: 399-200", 9, "roles.web.endpoints.http.probe.status", "200-299,401"),
     ("path: /healthz", "path: /, status: 2xx", 9, "roles.web.endpoints.http.probe.status", "200-299,401"),

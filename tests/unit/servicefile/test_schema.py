@@ -29,13 +29,14 @@ BEYOND = {
     "drop port or command",
     *(case[4] for case in ENDPOINT_FAULTS if case[4] not in (*SEEN, "is missing")),  # which key goes with which type
     *(case[1] for case in ENDPOINT_FAULTS if case[4] == "is missing"),
-    *(case[4] for case in CHECKPOINT_FAULTS if case[4] not in TYPED), "1 h at least", "add reimage: warm to the role",
-    "1 MiB", "1 s to 86400 s", "no http", "no udp", "only haproxy", "cannot be sent on", "10.0.0.0/8",
+    *(case[4] for case in CHECKPOINT_FAULTS if case[4] not in TYPED), "1 h at least", "use 1 s to 365 d",
+    "add reimage: warm to the role",
+    "1 MiB", "1 s to 1 d", "no http", "no udp", "only haproxy", "cannot be sent on", "10.0.0.0/8",
     "networks of IPv4", "is taken by",
     "tcp has no cookies", "udp has no",
     "say affinity: source", "not more than maxConnections", "more than nftables counts", "say balancer: haproxy",
     "16 characters",
-    "not more than the interval", "0.1 s to 3600 s", "path: /, status: 399-200", "give the probe a path",
+    "not more than the interval", "0.1 s to 1 h", "path: /, status: 399-200", "give the probe a path",
     "vmrole image ls", "cannot be used", "not a digest", "cannot be a VIP",
 }  # fmt: skip
 

@@ -291,7 +291,7 @@ CHANGES = {
     "stop.within": ("3 min", "4 min"), "restart.within": ("7 min", "8 min"),
     "labels": ("    drain", "    labels: {a: b}\n    drain"),
     "reimage": ("    drain", "    reimage: warm\n    drain"),
-    "checkpoint.maxAge": ("    drain", "    checkpoint: {maxAge: 2 d}\n    drain"),
+    "checkpoint.maxAge": ("    drain", "    reimage: warm\n    checkpoint: {maxAge: 2 d}\n    drain"),
     "checkpoint.memory": ("    drain", "    reimage: warm\n    checkpoint: {memory: true}\n    drain"),
     "checkpoint.refresh": ("    drain", "    reimage: warm\n    checkpoint: {refresh: true}\n    drain"),
     "lease.longest": ("    drain", "    lease: {longest: 4 h}\n    drain"),
