@@ -16,11 +16,11 @@ from orchestrator.rules import renewal
 
 
 class Renewals:
-    """Who is renewed on this host. Not recorded: a daemon that starts anew holds to each role's rule all the same."""
+    """Who is renewed on this host: by the records, which a daemon that starts anew reads once."""
 
     def __init__(self, strain: Callable[[], str]) -> None:
         self._strain = strain
-        self._under_way: InstanceName | None = None
+        self._under_way: list[InstanceName] | None = None  # None: not read yet
 
     def tend(self, present: Present, host: Host, service: str) -> InstanceName | None:
         """Begins with one of the service's instances, if that is due and in nobody's way; returns which."""
@@ -41,16 +41,17 @@ class Renewals:
         return None
 
     def _elsewhere(self, present: Present) -> InstanceName | None:
-        if self._under_way and not renewal.is_under_way(present.find(Instance, self._under_way)):
-            self._under_way = None
-        return self._under_way
+        if self._under_way is None:
+            self._under_way = [one.name for one in present.all(Instance)]
+        self._under_way = [name for name in self._under_way if renewal.is_under_way(present.find(Instance, name))]
+        return self._under_way[0] if self._under_way else None
 
     def _begin(self, present: Present, instance: Instance, why: str, now_s: float) -> None:
         told = Event(at_s=now_s, subject=instance.name, message=f"its checkpoint is to be renewed: {why}")
         service = present.find(Service, instance.service)
         checks = [records.state_stands(instance), *([records.stands(service)] if service else [])]
         present.commit([records.put_wish(replace(instance, goal=renewal.wished(instance)))], [told], checks=checks)
-        self._under_way = instance.name
+        self._under_way = [*(self._under_way or ()), instance.name]
 
 
 def around_of(

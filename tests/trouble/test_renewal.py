@@ -144,6 +144,23 @@ def test_of_two_services_one_goes_first() -> None:
     rests(fabric)
 
 
+def test_a_daemon_that_starts_anew_knows_whom_it_renews() -> None:
+    """Of two services, the other waits until that one has ended, and not only while one daemon lives."""
+    fabric = deployed(Fabric(), instances=1)
+    role = web_role(instances=1, local_storage=(), reimage=Road.WARM, checkpoint=KEPT)
+    fabric.deploy(role, name="other", vip="203.0.113.11")
+    fabric.until(fabric.quiet)
+    fabric.world.pass_time(9 * DAY_S)
+    fabric.until(lambda: any(one.phase is Phase.SETUP for one in fabric.instances()))
+    for _ in range(2000):
+        fabric.restart()
+        fabric.round()
+        assert sum(not one.serving for one in fabric.instances()) <= 1
+        if all(is_renewed(one) for one in fabric.instances()):
+            return
+    raise AssertionError([(one.name, one.phase, one.generation) for one in fabric.instances()])
+
+
 def renewed_life(fabric: Fabric) -> None:
     """Deployed, left alone until its checkpoint is nearly too old, renewed, reimaged from the new one, deleted."""
     deployed(fabric, instances=1)
