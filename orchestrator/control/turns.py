@@ -11,7 +11,7 @@ import threading
 from dataclasses import replace
 
 from orchestrator import lifecycle
-from orchestrator.control import bridges, healing, records
+from orchestrator.control import bridges, healing, keeping, records
 from orchestrator.control.present import Present
 from orchestrator.errors import Foreign, NoSpace, Permanent, Transient, Unreachable
 from orchestrator.model import Cause, Event, Instance, Phase, Power
@@ -63,7 +63,12 @@ def take_step(
         return _revisit(present, host, before, budget)
     match _attempt(_heard(before, host), host, healing.stands_still(present, before.service)):
         case Done(seen, because, then):
-            return _enter(present, seen, then or lifecycle.onward(seen), now_s, because=because), 0.0
+            then = then or lifecycle.onward(seen)
+            with keeping.entrance(present, seen, then) as crowd:
+                if crowd is None:
+                    return _enter(present, seen, then, now_s, because=because), 0.0
+            sick = learned(seen, waits_for=crowd, sick_since_s=before.sick_since_s or now_s)
+            return save(present, before, sick), keeping.AGAIN_S
         case Wait(seen, cause, again_s, True, note):
             sick = learned(seen, waits_for=cause, sick_since_s=before.sick_since_s or now_s)
             return save(present, before, sick, _event(sick, now_s, note) if note else None), again_s

@@ -67,6 +67,7 @@ class Kind(enum.StrEnum):
     SETUP_ERROR = "setup-error"
     # Checkpoints.
     CHECKPOINT_BEING_TAKEN = "checkpoint-being-taken"
+    CHECKPOINT_AWAITED = "checkpoint-awaited"
     RESTORED = "restored"
     RESTORE_FAILED = "restore-failed"
     # Boots and services.
@@ -196,6 +197,7 @@ SENTENCES = {
     Kind.SETUP_PROBE_FAILS: Sentence(_GUEST, "the guest has no agent; its ready probe says"),
     Kind.SETUP_ERROR: Sentence(_ANSWERS),
     Kind.CHECKPOINT_BEING_TAKEN: Sentence(_HOST, "its checkpoint is being taken"),
+    Kind.CHECKPOINT_AWAITED: Sentence(_HOST, "its checkpoint is taken after those of others"),
     Kind.RESTORED: Sentence(_GUEST, "it goes on from its checkpoint, and is being told the time"),
     Kind.RESTORE_FAILED: Sentence(_HOST, "it could not go on from its checkpoint"),
     Kind.STARTING: Sentence(_GUEST, "the guest is starting"),

@@ -31,6 +31,7 @@ from tests.world.fabric import Fabric, web_role
 from tests.world.images import DIGEST
 
 MIB = 1024 * 1024
+PART = 0.6  # of the room that there is: two have none together
 
 
 @pytest.fixture
@@ -473,3 +474,32 @@ class TestAnswerDiscs(AnswerMediaContract):
         disc = layout.disc(instance)
         assert disc.stat().st_mode & 0o777 == 0o600
         assert disc.read_bytes()[0x8001:0x8006] == b"CD001"
+
+
+def of_memory(instance: Instance, name: str, memory_mib: int) -> Instance:
+    """Another instance, with so much memory."""
+    size = dataclasses.replace(instance.role.size, memory_mib=memory_mib)
+    role = dataclasses.replace(instance.role, size=size)
+    return dataclasses.replace(instance, name=InstanceName(name), role=role)
+
+
+def test_two_memories_at_once_have_room_together(layout: Layout, instance: Instance) -> None:
+    """What the first has yet to save is not the second's: until that is saved, or is not to be."""
+    disks = QemuImgDisks(layout)
+    large = int(shutil.disk_usage(layout.state).free * PART) // MIB
+    first, second = of_memory(instance, "web-0.shop", large), of_memory(instance, "web-1.shop", large)
+    for one in (first, second):
+        disks.lay_overlay(one)
+    for end in (disks.erase_memory, disks.erase_checkpoint, lambda _: disks.prepare_checkpoint(first, memory=False)):
+        for _ in range(2):  # It is asked for again with each look.
+            disks.prepare_checkpoint(first, memory=True)
+        with pytest.raises(NoSpace, match=r"web-1.shop and of 1 others"):
+            disks.prepare_checkpoint(second, memory=True)
+        disks.prepare_checkpoint(second, memory=False)
+        end(first.name)
+        disks.prepare_checkpoint(second, memory=True)
+        disks.erase_memory(second.name)
+    disks.prepare_checkpoint(first, memory=True)
+    layout.memory(first.name, first.generation).write_bytes(b"pages of zeros take none")
+    disks.prepare_checkpoint(second, memory=True)
+    assert disks.keep_checkpoint(first, memory=True) is not None

@@ -8,8 +8,9 @@ import dataclasses
 
 import pytest
 
+from orchestrator.control.keeping import AT_ONCE
 from orchestrator.errors import NotFound
-from orchestrator.model import Instance, Phase, Power, Road, Service, Stop, Verb
+from orchestrator.model import Instance, PausedBy, Phase, Power, Road, Service, Stop, Verb
 from tests.trouble.warm_lives import NAME, ROLE, WARM, Life
 from tests.world.fabric import Fabric, Trouble, die, web_role
 
@@ -334,6 +335,28 @@ def test_a_role_that_is_cold_again_gives_its_checkpoint_up() -> None:
     assert (fabric.instance().checkpoint, fabric.instance().from_checkpoint) == (None, False)
     assert not fabric.world.layers
     assert not fabric.world.memories
+    WARM.gone(fabric)
+
+
+@pytest.mark.parametrize("road", [Road.WARM, Road.PREPARED], ids=str)
+def test_not_all_are_kept_at_once(road: Road) -> None:
+    """The others wait for that, with a reason and no blame, and are kept as well. Who is paused holds up nobody."""
+    fabric, most, told = Fabric(), 0, ""
+    fabric.deploy(web_role(instances=7, local_storage=(), reimage=road))
+    for _ in range(400):
+        fabric.round(0.05)
+        savers = [one for one in fabric.instances() if one.phase is Phase.SAVING]
+        most = max(most, len(savers))
+        told = told or next((one.waiting for one in fabric.instances() if "after those" in one.waiting), "")
+        if savers and told and not fabric.world.machines[savers[0].name].paused_by:
+            break
+    fabric.world.pause(savers[0].name, PausedBy.USER)
+    fabric.until(lambda: sum(one.checkpoint is not None and one.serving for one in fabric.instances()) >= 6)
+    assert most == AT_ONCE
+    assert told == f"its checkpoint is taken after those of others: {AT_ONCE} are being taken"
+    fabric.world.resume(savers[0].name)
+    fabric.until(fabric.quiet)
+    assert all(one.strikes == 0 for one in fabric.instances())
     WARM.gone(fabric)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from orchestrator.drivers.disks import checkpoint_files, memory_place
 from orchestrator.drivers.disks.ahead import Ahead
+from orchestrator.drivers.disks.savings import Savings
 from orchestrator.drivers.tools.command import run
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
@@ -34,6 +35,7 @@ class QemuImgDisks:
     def __init__(self, layout: Layout, *, reserve_bytes: int = 0) -> None:
         self._layout = layout
         self._room = Room(layout.state, reserve_bytes)
+        self._savings = Savings(self._room)
         self._ahead = Ahead()
 
     def lay_overlay(self, instance: Instance) -> None:
@@ -72,7 +74,9 @@ class QemuImgDisks:
         why_not = memory_place.choose(self._layout, instance.name, needed, in_ram=in_ram)
         on_disk = memory and (bool(why_not) or not in_ram)
         try:
-            self._room.require(needed if on_disk else 0, f"the {'memory' if memory else 'disk'} of {instance.name}")
+            what = f"the {'memory' if memory else 'disk'} of {instance.name}"
+            place = self._layout.memory(instance.name, instance.generation)
+            self._savings.promise(instance.name, place, needed if on_disk else 0, what)
             checkpoint_files.make_place(self._layout, instance)
         except BaseException:
             memory_place.erase(self._layout, instance.name)
@@ -84,6 +88,7 @@ class QemuImgDisks:
         saved = checkpoint_files.memory_of(self._layout, instance) if memory else None
         if memory and saved is None:
             return None
+        self._savings.end(instance.name)
         layer = checkpoint_files.make_layer(self._layout, instance)
         overlay = self._layout.overlay(instance)
         self._lay(overlay, self._layout.layer(instance.name, instance.generation), DiskFormat.QCOW2, [])
@@ -103,12 +108,14 @@ class QemuImgDisks:
 
     def erase_memory(self, name: InstanceName) -> None:
         """See ports.Disks."""
+        self._savings.end(name)
         checkpoint_files.erase_memory(self._layout, name)
 
     def erase_checkpoint(self, name: InstanceName) -> None:
         """See ports.Disks."""
         for place in (self._layout.memory_dir(name), self._layout.checkpoint_dir(name)):
             self._ahead.forget(place)
+        self._savings.end(name)
         memory_place.erase(self._layout, name)
         _erase(self._layout.checkpoint_dir(name))
 
