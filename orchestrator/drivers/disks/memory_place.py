@@ -57,6 +57,22 @@ def erase(layout: Layout, name: InstanceName) -> None:
             place.parent.rmdir()
 
 
+def fault(layout: Layout) -> str:
+    """Why nothing is kept in RAM, whatever its size; "" where it may be. Makes nothing."""
+    top = layout.memories
+    if not _is_tmpfs(top.parent):
+        return f"{top.parent} is no tmpfs"
+    return f"{top} is somebody else's, or open to others" if top.exists() and not layout.keeps_in_ram() else ""
+
+
+def room_bytes(layout: Layout) -> int:
+    """What there is of it: of the tmpfs, and of the memory that the host can spare."""
+    with contextlib.suppress(OSError):
+        found = os.statvfs(layout.shm)
+        return max(0, min(found.f_bavail * found.f_frsize, _available_bytes() - LEFT_BYTES))
+    return 0
+
+
 def _unfit(layout: Layout) -> str:
     """Why nothing can be kept there, whatever its size. Makes the directory of all our memories."""
     top = layout.memories

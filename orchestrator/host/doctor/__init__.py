@@ -25,6 +25,7 @@ from orchestrator.host.doctor import (
     programs,
     reach,
     readable,
+    reimages,
     room,
     shares,
 )
@@ -51,6 +52,7 @@ CHECKS: tuple[tuple[str, Callable[[Config], Check]], ...] = (
     ("nftables", programs.nftables),
     ("devices", programs.devices),
     ("limits", programs.limits),
+    (reimages.ROADS, reimages.warmest),
     ("uefi", firmware.uefi),
     ("tpm", firmware.tpm),
     ("kvm", reach.kvm),
@@ -59,6 +61,7 @@ CHECKS: tuple[tuple[str, Callable[[Config], Check]], ...] = (
     ("state directory", host.state_dir),
     ("records", readable.records),
     ("disks", room.disks),
+    (reimages.ROOM, reimages.room),
     ("run directory", host.run_dir),
     ("qemu's way", reach.ways),
     ("secrets directory", host.secrets_dir),

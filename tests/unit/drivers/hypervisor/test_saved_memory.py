@@ -10,9 +10,9 @@ from lxml import etree
 from orchestrator.drivers.hypervisor import domain_xml
 from orchestrator.drivers.hypervisor.domain_parts import paths_of
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator, MachineType
-from orchestrator.drivers.hypervisor.saved_memory import described
+from orchestrator.drivers.hypervisor.saved_memory import described, host_fit
 from orchestrator.drivers.tools.layout import Layout
-from orchestrator.errors import Permanent
+from orchestrator.errors import Permanent, Transient
 from orchestrator.model import Digested, HostFit, Instance
 from tests.contract.suites.stage import kept, next_generation
 from tests.world.instances import instance
@@ -103,3 +103,41 @@ def test_what_is_not_its_vm_does_not_go_on(layout: Layout, what: str, instead: s
     assert what in saved
     with pytest.raises(Permanent, match="is not its VM"):
         described(saved.replace(what, instead), SAVED, paths_of(layout, SAVED))
+
+
+class Host:
+    """What libvirt tells of one."""
+
+    def __init__(
+        self, cpu: str = "<cpu><model>Nehalem</model></cpu>", version: int = 7002000, guests: int = 1
+    ) -> None:
+        self.cpu, self.version, self.guests = cpu, version, guests
+
+    def getCapabilities(self) -> str:  # noqa: N802 - libvirt's name
+        """As XML."""
+        return f"<capabilities><host>{self.cpu}</host>{'<guest/>' * self.guests}</capabilities>"
+
+    def getVersion(self) -> int:  # noqa: N802 - likewise
+        """Of QEMU."""
+        return self.version
+
+
+def test_what_saved_memory_depends_on_is_told_apart(tmp_path: Path) -> None:
+    """Processor, QEMU's version and its program; not what else libvirt tells. A package of the same version that was
+    built again is another QEMU.
+    """
+    emulator = tmp_path / "qemu"
+    emulator.write_text("one build")
+    fit = host_fit(Host(), str(emulator))
+    assert fit.boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert fit == host_fit(Host(guests=3), str(emulator))
+    another = host_fit(Host(cpu="<cpu><model>EPYC</model></cpu>"), str(emulator))
+    assert (another.cpu != fit.cpu, another.qemu) == (True, fit.qemu)
+    newer = host_fit(Host(version=8000000), str(emulator))
+    assert (newer.qemu != fit.qemu, newer.cpu) == (True, fit.cpu)
+    assert host_fit(Host(cpu=""), str(emulator)).cpu != fit.cpu
+    emulator.write_text("other build")
+    assert host_fit(Host(), str(emulator)).qemu != fit.qemu
+    emulator.unlink()
+    with pytest.raises(Transient):
+        host_fit(Host(), str(emulator))
