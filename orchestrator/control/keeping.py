@@ -21,10 +21,10 @@ def entrance(present: Present, seen: Instance, phase: Phase) -> Iterator[Cause |
     """Why the instance may not enter the phase yet; None: it may, while the block lasts. Who cannot help waiting in
     the midst of being kept (somebody has paused it) takes no place.
     """
-    if phase is not Phase.SAVING or seen.phase is Phase.SAVING:
+    if not phase.traits.takes_checkpoint or seen.phase is phase:
         yield None
         return
     with _ENTRANCE:
-        kept = [one for one in present.all(Instance) if one.phase is Phase.SAVING and not one.sick_since_s]
+        kept = [one for one in present.all(Instance) if one.phase.traits.takes_checkpoint and not one.sick_since_s]
         told = f"{len(kept)} are being taken"
         yield Cause(Kind.CHECKPOINT_AWAITED, detail=told) if len(kept) >= AT_ONCE else None

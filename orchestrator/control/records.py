@@ -74,9 +74,8 @@ _OF_WISH = ("name", "uid", "service", "role_name", "index", "network", "nic", "g
 # Said where there is something to say: a record shall stay small.
 _SELDOM = (
     "checkpoint", "layered", "no_checkpoint", "no_checkpoint_lasts", "no_memory", "no_memory_lasts", "memory_on_disk",
-    "apart", "road", "word", "parting",
-    "farewell", "clock_off_s", "agent_silent_since_s", "unwell_told_s", "lacks", "lan_given", "lan_given_at_s",
-    "lan_refused",
+    "apart", "road", "word", "parting", "farewell", "clock_off_s", "agent_silent_since_s", "unwell_told_s", "lacks",
+    "lan_given", "lan_given_at_s", "lan_refused",
 )  # fmt: skip
 _NOT_STORED = ("revision", "wish_revision", "state_revision")
 # Roles, which may be large, are stored by themselves.

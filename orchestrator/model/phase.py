@@ -63,6 +63,7 @@ class Traits:
     restarts: bool = False  # the guest goes through a restart
     boots: bool = False  # a boot has yet to lead into rotation
     saves: bool = False  # parts of a checkpoint may lie there that no record has yet
+    takes_checkpoint: bool = False  # without its VM for that, sooner or later
     boot_may_end: bool = False  # at any moment, without a fault
     contradicts: Collection[Power] = ()  # how its VM cannot be
     seat: Seating | None = None  # None: whatever it is
@@ -111,7 +112,7 @@ TABLE: Final[Mapping[Phase, Traits]] = {
     P.ANSWERED:   Traits(has_overlay=True, starts_vm=True),
     P.SETUP:      Traits(has_overlay=True, has_vm=True, keeps_vm=True, boot_may_end=True, sets_up=True),
     P.STARTING:   Traits(has_overlay=True, has_vm=True, keeps_vm=True, boots=True, arrives=True, wishes_wait=True, awaits_services=True),
-    P.SAVING:     Traits(saves=True),
+    P.SAVING:     Traits(saves=True, takes_checkpoint=True),
     P.RESTORING:  Traits(keeps_vm=True, saves=True),
     P.READY:      Traits(has_overlay=True, has_vm=True, contradicts=_NOT_RUNNING, seat=Seating.TAKEN, boots=True, arrives=True, wishes_wait=True),
     P.SERVING:    Traits(has_overlay=True, has_vm=True, contradicts=_NOT_RUNNING, seat=Seating.KEPT, serves=True, wishes_wait=True),
