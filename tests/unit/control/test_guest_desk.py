@@ -10,7 +10,7 @@ from orchestrator.control import records
 from orchestrator.control.guest_desk import GuestDesk
 from orchestrator.control.present import Present
 from orchestrator.drivers.fake.blobs import FakeBlobs
-from orchestrator.model import InstanceName, ServiceSpec, Slot, Upgrade
+from orchestrator.model import InstanceName, Road, ServiceSpec, Slot, Upgrade, Verb
 from tests.unit.control.fleet import OTHER, WEB
 from tests.world.fabric import Fabric, web_role
 
@@ -78,3 +78,17 @@ def test_what_is_in_staging_has_revisions_of_its_own(fabric: Fabric) -> None:
     assert (found["service"], found["deployment"], found["domain"]) == ("shop", staged.name, 0)
     assert found["revision"] == 1
     assert who(fabric)["revision"] == 2
+
+
+@pytest.mark.parametrize("road", [Road.WARM, Road.PREPARED], ids=str)
+def test_it_knows_its_generation_and_boot_after_a_reimage_from_its_checkpoint(road: Road) -> None:
+    """What it was told at its setup is as old as that; this is not."""
+    fabric = Fabric()
+    fabric.control.apply_spec(spec(reimage=road, local_storage=()))
+    fabric.until(fabric.quiet)
+    boot = {Road.WARM: 2, Road.PREPARED: 3}[road]  # Restored, it is in the boot of its checkpoint; else in the next.
+    for generation in (1, 2, 3):
+        assert (who(fabric)["generation"], who(fabric)["boot"], who(fabric)["phase"]) == (generation, boot, "serving")
+        fabric.act(Verb.REIMAGE, WEB)
+        fabric.until(fabric.quiet)
+        assert fabric.instance(WEB).road.startswith(road)
