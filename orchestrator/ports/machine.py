@@ -262,6 +262,9 @@ class Guest(Protocol):
         a tenth of a second; else why it cannot be told.
         """
 
+    def randomness(self, instance: Instance) -> str:
+        """By what that of its kernel was made anew when it was awakened last, in a few words; "": nobody knows."""
+
     def probe(self, instance: Instance, probe: Probe, port: int) -> str:
         """Asks the instance's DIP from the host: "" when the probe passes, else why not in a few words."""
 

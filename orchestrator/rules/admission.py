@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, TypedDict
 
 from orchestrator.model import AnswerFormat, Deadlines, Fitness, Os, Road
@@ -223,6 +223,22 @@ def warmest(road: str, *, storage: bool = False) -> Observation:
     subject = "warm reimage" + (", with local storage" if storage else "")
     good = True if taken is Road.WARM else None
     return Observation(subject=subject, good=good, detail=road, advice="" if good else advice)
+
+
+def woken(by: str) -> str:
+    """What the ledger says of a guest that was restored; `by`: what made its randomness anew, "" for not known."""
+    return f"{_WOKEN}{by}" if by else "its clock is right"
+
+
+def randomness(told: Iterable[str]) -> Iterator[Observation]:
+    """By what a guest that was restored had its randomness made anew, from the ledger's lines; none: it never was."""
+    by = [line.partition(_WOKEN)[2] for line in told if _WOKEN in line]
+    if by:
+        detail = f"that of a guest that was restored was made anew by {by[-1]}"
+        yield Observation(subject="randomness", good=True, detail=detail)
+
+
+_WOKEN: Final = "its clock is right; its randomness was made anew by "
 
 
 def fitness(road: str) -> Fitness | None:

@@ -29,7 +29,7 @@ from orchestrator.model import (
 )
 from orchestrator.model.cause import Cause, Kind, of_error
 from orchestrator.ports import Machine
-from orchestrator.rules import roads
+from orchestrator.rules import admission, roads
 from orchestrator.rules.patience import blameless_s, in_phase_s, memory_moves_s, stop_within_s
 from orchestrator.steps.giving_back import given_back, made_whole, protected
 from orchestrator.steps.hearing import identity_of
@@ -275,7 +275,8 @@ def restore(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
             return Wait(instance, Cause(Kind.RESTORED, detail=written.reason), SOON_S)
         return _boots(instance, host, whole, lasts=True)
     # That boot is counted already.
-    return Done(replace(instance, boot=checkpoint.boot, boot_id=checkpoint.boot_id), "its clock is right")
+    woken = admission.woken(host.guest.randomness(instance))
+    return Done(replace(instance, boot=checkpoint.boot, boot_id=checkpoint.boot_id), woken)
 
 
 def _restored(instance: Instance, checkpoint: Checkpoint, host: Machine) -> Outcome:

@@ -169,7 +169,8 @@ def _tried(
         kept = {"plain": dataclasses.asdict(found), "storage": dataclasses.asdict(storage) if storage else None}
         client.keep_tried(image["sha256"], kept)
     told = [admission.warmest(plain)]
-    return [*told, admission.warmest(with_storage, storage=True)] if with_storage else told
+    told += [admission.warmest(with_storage, storage=True)] if with_storage else []
+    return [*told, *admission.randomness(one["message"] for one in client.events(canary))]
 
 
 def _stores(image: wire.Image) -> bool:

@@ -60,6 +60,7 @@ class Faults:
     slow_to_put_aside: set[InstanceName] = dataclasses.field(default_factory=set)  # its disks
     storage_unmountable: set[InstanceName] = dataclasses.field(default_factory=set)  # once it is taken from a guest
     unfit: set[InstanceName] = dataclasses.field(default_factory=set)  # whose kernel does not notice it
+    no_vmgenid: set[InstanceName] = dataclasses.field(default_factory=set)  # whose kernel has no driver for it
     clockless: set[InstanceName] = dataclasses.field(default_factory=set)  # whose agent does not set the clock
     disk_is_full: bool = False
     network_cannot_start: bool = False  # e.g. somebody else has its port 53

@@ -382,6 +382,10 @@ class FakeGuest(FakeMounting):
         self._world.machines[instance.name].clock_off_s = 0.0
         return ""
 
+    def randomness(self, instance: Instance) -> str:
+        """See ports.Guest."""
+        return "a program in it" if instance.name in self._world.faults.no_vmgenid else "its kernel"
+
     def probe(self, instance: Instance, probe: Probe, port: int) -> str:  # noqa: ARG002 - the port's shape
         """See ports.Guest."""
         machine = self._world.machines.get(instance.name)

@@ -44,6 +44,8 @@ KNOWN_BY: Final = (
 )
 RESEEDS: Final = "its kernel makes its randomness anew"
 RANDOM_FILE: Final = "/dev/urandom"
+BY_KERNEL: Final = "its kernel, which knows vmgenid"
+BY_AGENT: Final = "a program in it, through its agent: its kernel has no driver for vmgenid"
 _NS: Final = 1_000_000_000
 _AHEAD_S: Final = 0.05  # At least so long before the full second the command is sent.
 _WORDS: Final = 80
@@ -56,10 +58,16 @@ class Awakening:
         self._commands = commands
         self._clock = clock
         self._late_s: dict[InstanceName, float] = {}  # how late the guest's own command sets its clock
+        self._by: dict[InstanceName, str] = {}  # what makes its randomness anew
 
     def forget(self, name: InstanceName) -> None:
         """The guest is gone for good."""
         self._late_s.pop(name, None)
+        self._by.pop(name, None)
+
+    def randomness(self, name: InstanceName) -> str:
+        """See ports.Guest."""
+        return self._by.get(name, "")
 
     def unfit(self, instance: Instance) -> str:
         """See ports.Guest. Raises AgentSilent."""
@@ -84,7 +92,9 @@ class Awakening:
         What takes a program in the guest is begun first, and asked for last.
         """
         self._stir(instance.name)
-        reseeded = "" if self._notices(instance.name) else self._reseed(instance)
+        notices = self._notices(instance.name)
+        self._by[instance.name] = BY_KERNEL if notices else BY_AGENT
+        reseeded = "" if notices else self._reseed(instance)
         if reseeded:
             return reseeded
         off_s, unsure_s = self._read(instance.name)

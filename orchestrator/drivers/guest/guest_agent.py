@@ -192,6 +192,10 @@ class LibvirtGuest:
         except AgentSilent as silent:
             return self._silence(instance, "awaken", silent)
 
+    def randomness(self, instance: Instance) -> str:
+        """See ports.Guest."""
+        return self._awakening.randomness(instance.name)
+
     def probe(self, instance: Instance, probe: Probe, port: int) -> str:
         """See ports.Guest."""
         why_not = host_probe.ask(instance.nic.address, port, probe)

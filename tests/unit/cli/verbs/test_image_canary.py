@@ -57,7 +57,12 @@ def test_a_good_image_is_tested_and_remembers_it(
 @pytest.mark.parametrize(
     ("fault", "line", "advice"),
     [
-        ("", "PASS  warm reimage: warm, from its checkpoint", ""),
+        ("", "PASS  warm reimage: warm, from its checkpoint", "restored was made anew by its kernel\n"),
+        (
+            "no_vmgenid",
+            "PASS  warm reimage: warm, from its checkpoint",
+            "restored was made anew by a program in it\n",
+        ),
         ("unfit", "WARN  warm reimage: prepared, a boot from its checkpoint: ", "takes the prepared road"),
         ("unwritten", "WARN  warm reimage: cold: it has no checkpoint: its agent runs no commands", "the cold road"),
         (

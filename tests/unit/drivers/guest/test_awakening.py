@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 
 from orchestrator.drivers.guest.agent_commands import AgentCommands
-from orchestrator.drivers.guest.awakening import CLOCK_OFF_S, KNOWN_BY, RELEASE_FILE, RESEED, Awakening
+from orchestrator.drivers.guest.awakening import (
+    BY_AGENT,
+    BY_KERNEL,
+    CLOCK_OFF_S,
+    KNOWN_BY,
+    RELEASE_FILE,
+    RESEED,
+    Awakening,
+)
 from orchestrator.drivers.tools.agent_channel import AgentForbids, AgentRefused, AgentSilent
 from orchestrator.model import InstanceName
 from tests.world.clocks import HurriedClock
@@ -199,6 +207,19 @@ def test_what_does_not_notice_has_its_randomness_made_anew_each_time(status: int
     woken = awake(guest)
     assert guest.reseeded == (status == 0)
     assert ("perl" in woken) is (status != 0)
+
+
+@pytest.mark.parametrize(("shows", "by"), [(KNOWN_BY[0], BY_KERNEL), ("", BY_AGENT)])
+def test_by_what_its_randomness_was_made_anew_is_known(shows: str, by: str) -> None:
+    """Until it is gone; of who was not restored nobody knows."""
+    guest = Guest(HurriedClock(), off_s=0.0)
+    guest.shows, guest.reseeds = shows, 0
+    awakening = Awakening(AgentCommands(guest, guest.clock), guest.clock)
+    assert awakening.randomness(ONE.name) == ""
+    _until_said(lambda: awakening.awaken(ONE) or "woken")
+    assert awakening.randomness(ONE.name) == by
+    awakening.forget(ONE.name)
+    assert awakening.randomness(ONE.name) == ""
 
 
 def _until_said(ask: Callable[[], str]) -> str:
