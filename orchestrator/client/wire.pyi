@@ -414,6 +414,7 @@ Kind = Literal[
     "setup-probe-fails",
     "setup-error",
     "checkpoint-being-taken",
+    "checkpoint-awaited",
     "restored",
     "restore-failed",
     "starting",

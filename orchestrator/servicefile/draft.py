@@ -236,9 +236,8 @@ def _checkpoint(reader: Reader, node: Map, at: str, road: Road) -> Checkpoints:
     at = f"{at}.checkpoint"
     inner = reader.keys(node.get("checkpoint", Map()), at, ("maxAge", "memory", "refresh"))
     usual = Checkpoints()
-    max_age_s = usual.max_age_s
-    if road is not Road.COLD:
-        max_age_s = reader.take(inner, at, "maxAge", duration_s(1, 365 * DAY_S), usual.max_age_s)
+    said_s: float | None = reader.take(inner, at, "maxAge", duration_s(1, 365 * DAY_S), None)
+    max_age_s = usual.max_age_s if said_s is None else said_s
     refresh = reader.take(inner, at, "refresh", boolean, usual.refresh)
     if refresh and road is Road.COLD:
         told = "there is nothing to renew: its reimages are cold, and no checkpoint is kept"
@@ -246,7 +245,7 @@ def _checkpoint(reader: Reader, node: Map, at: str, road: Road) -> Checkpoints:
     elif refresh and max_age_s < REFRESHED_S:
         told = f"a checkpoint that is renewed by itself is kept for {REFRESHED_S / 3600:g} h at least"
         reader.fault(f"{at}.maxAge", told, "each renewal is a cold reimage: give a longer time, or leave refresh out")
-    elif "maxAge" in inner and road is Road.COLD:
+    elif said_s is not None and road is Road.COLD:
         told = "there is nothing that could become too old: its reimages are cold, and no checkpoint is kept"
         reader.fault(f"{at}.maxAge", told, "add reimage: warm or prepared to the role, or leave checkpoint out")
     memory = reader.take(inner, at, "memory", boolean, usual.memory)

@@ -79,7 +79,7 @@ _KEPT = "roles.web.checkpoint"
 CHECKPOINT_FAULTS = [
     ("drain: 5 s", f"drain: 5 s\n    checkpoint: {{{said}}}", 19, f"{_KEPT}.{key}", word)
     for said, key, word in (
-        ("maxAge: 0 s", "maxAge", "there is nothing that could become too old"),
+        ("maxAge: 0 s", "maxAge", "0 s is out of range"),
         ("maxAge: 2 d", "maxAge", "add reimage: warm or prepared to the role"),
         ("refresh: 1", "refresh", "true or false"),
         ("refresh: true", "refresh", "add reimage: warm or prepared to the role"),
