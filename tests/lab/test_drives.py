@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -24,6 +26,8 @@ roles:
     setup: {{within: 15 min}}
     ready: {{within: 10 min}}
 """
+MIB = 1 << 20
+FOREIGN = b"orders of another kind"  # where it is no file system's, within the first MiB
 SHOWN = "grep -q ' /local/data ext4 ' /proc/mounts && readlink /srv/data && cat /srv/data/orders"
 SIZE = 'for each in /sys/block/vd*; do [ "$(cat $each/serial)" != ls-data ] || cat $each/size; done'
 
@@ -84,9 +88,34 @@ def test_a_drive_outlives_everything(lab: Lab, ready: RoleDaemon) -> None:
     apply(ready, SERVICE.format(name="shop"))
     check(lab)
     ready.run("delete", "service", "shop", "--wait")
-    assert ready.run("verify", check=False).returncode == 0
+    verify_knows(ready, disk)
     ready.run("drive", "rm", "orders-0")
     assert not disk.parent.exists()
+
+
+def verify_knows(daemon: RoleDaemon, disk: Path) -> None:
+    """A file that is away, one of another size, and one of no record; and that all is well again."""
+    assert daemon.json("verify") == []
+    away = disk.with_name("away")
+    disk.rename(away)
+    assert codes(daemon) == {("DRIVE-MISSING", "orders-0")}
+    away.rename(disk)
+    os.truncate(disk, disk.stat().st_size + MIB)
+    assert codes(daemon) == {("DRIVE-SIZE", "orders-0")}
+    os.truncate(disk, disk.stat().st_size - MIB)
+    ghost = disk.parent.parent / "ghost"
+    shutil.copytree(disk.parent, ghost)
+    assert codes(daemon) == {("DRIVE-STRAY", "ghost")}
+    daemon.run("verify", "--repair", check=False)
+    assert (ghost / "disk.raw").exists(), "nobody repairs what may be somebody's"
+    shutil.rmtree(ghost)
+    assert daemon.json("verify") == []
+
+
+def codes(daemon: RoleDaemon) -> set[tuple[str, str]]:
+    """What `verify` finds, and of what."""
+    found = json.loads(daemon.run("verify", "-o", "json", check=False).stdout)
+    return {(one["code"], one["subject"]) for one in found}
 
 
 HAND = """service: {name}
@@ -104,11 +133,19 @@ WEB = "web-0.shop"
 
 def test_a_drive_is_attached_by_hand(lab: Lab, ready: RoleDaemon) -> None:
     """To a guest that runs, which mounts it at once and keeps it through a reimage; not taken from who uses it,
-    and comes away where nobody does.
+    and comes away where nobody does. What is not blank and no file system is mounted by nobody, nor formatted.
     """
-    for name in ("orders", "bare"):
+    for name in ("orders", "bare", "foreign"):
         ready.run("drive", "create", name, "--size", "32 MiB")
+    foreign = Path(ready.state / "lib" / "drives" / "foreign" / "disk.raw")
+    with foreign.open("r+b") as opened:
+        opened.seek(MIB // 2)
+        opened.write(FOREIGN)
     apply(ready, HAND.format(name="shop"))
+    refused = ready.run("drive", "attach", "foreign", "web-0", "--mount")
+    assert "its guest has not mounted it: what is in it cannot be mounted" in refused.stderr
+    ready.run("drive", "detach", "foreign")
+    assert foreign.read_bytes().strip(b"\0") == FOREIGN, "not a byte of it was written"
     for words in (("orders", "web-0", "--mount"), ("orders", "web-0", "--mount"), ("bare", "web-0")):
         done = ready.run("drive", "attach", *words)
         assert (done.stdout, done.stderr) == (f"{words[0]}: attached to {WEB}\n", "")
