@@ -266,11 +266,11 @@ class Night:
         self._ill([*self._some(2), *self._some(1, "s1")], own_fault=True)
 
     def _served_image(self) -> None:
-        """A new image from which others have served by then, and one that never comes up."""
-        last = max(self.present.instances_of("s0"))
-        self.guilty.add(last)
+        """A new image from which others serve by then, and one that never comes up; the last have the old one."""
+        third = sorted(self.present.instances_of("s0"))[2]
+        self.guilty.add(third)
         self._apply(0, image="fresh", image_sha256=BAD_DIGEST)
-        self.world.faults.services_never_start.add(last)
+        self.world.faults.services_never_start.add(third)
 
     def _most_of_it(self) -> None:
         """All but one of a role, just after a change of its file: one serves as it was changed."""
