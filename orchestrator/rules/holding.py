@@ -68,6 +68,16 @@ def fault(
     return None
 
 
+def clash(spec: ServiceSpec, other: ServiceSpec) -> Problem | None:
+    """The first drive that an instance of each would have; None where there is none."""
+    theirs = {drive: name for drive, name, _ in wanted(other)}
+    for drive, name, key in wanted(spec):
+        if drive in theirs:
+            hint = "each drive has one instance at a time: choose another"
+            return Problem(f"{name} cannot have drive {drive}: {theirs[drive]} wants it, too", key=key, hint=hint)
+    return None
+
+
 def beside(spec: ServiceSpec, instances: Iterable[Instance]) -> Problem | None:
     """What of the service is in the way of drives that its instances have by hand."""
     for one in instances:

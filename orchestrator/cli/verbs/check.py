@@ -46,7 +46,7 @@ def check(files: tuple[str, ...], more: tuple[str, ...], form: str) -> int:
 
 def _faults(given: Sequence[Given]) -> Iterator[Fault]:
     """What each document says wrong, and what two of them cannot both have."""
-    from orchestrator.rules import sharing
+    from orchestrator.rules import holding, sharing
     from orchestrator.servicefile import line_of, offline
 
     checked: list[tuple[Given, ServiceSpec]] = []
@@ -56,7 +56,11 @@ def _faults(given: Sequence[Given]) -> Iterator[Fault]:
         except InvalidInput as error:
             yield Fault(of=one, error=error)
             continue
-        clashes = ((other, sharing.clash(spec, its)) for other, its in checked if other.service != one.service)
+        clashes = (
+            (other, sharing.clash(spec, its) or holding.clash(spec, its))
+            for other, its in checked
+            if other.service != one.service
+        )
         for other, clash in clashes:
             if clash is not None:
                 told = f"{clash.message}, {other.place()}"

@@ -99,6 +99,21 @@ def test_what_two_files_cannot_have_both_is_a_fault(run: Run) -> None:
     assert "b.yaml:3: stagingVip: 203.0.113.11 is already the VIP of service a, a.yaml:1" in run(".")[1]
 
 
+def test_two_files_do_not_have_one_drive(run: Run) -> None:
+    """An instance of each would have it: with the line and the key of the second, and whose it is."""
+    drives = '    drives:\n      data: {{drive: "{0}"}}\n'
+    write(
+        a_yaml=service("a", 11) + drives.format("orders-{index}"), b_yaml=service("b", 12) + drives.format("orders-1")
+    )
+    assert run(".")[0] == 0
+    write(b_yaml=service("b", 12) + drives.format("orders-0"))
+    status, out, err = run(".")
+    assert (status, err) == (2, "2 documents: 1 with faults\n")
+    told = "web-0.b cannot have drive orders-0: web-0.a wants it, too, a.yaml:1"
+    assert f"roles.web.drives.data.drive: {told} (each drive has one instance at a time: choose another)" in out
+    assert out.startswith("b.yaml:")
+
+
 def test_two_files_may_share_a_vip_when_both_say_so(run: Run) -> None:
     """With ports of their own: else the line of the port has the fault, and of who says nothing that of the vip."""
     ends = "    endpoints: {http: {port: 80}}\n"
