@@ -235,6 +235,24 @@ def test_a_rollout_goes_by_and_it_takes_the_new_template_at_its_end() -> None:
     assert {one.role.size.memory_mib for one in fabric.instances()} == {256}
 
 
+def test_who_asks_while_it_is_being_rolled_out_gets_one_that_is_as_the_file_says() -> None:
+    """The only instance is on its way: he waits, is told so, is not refused, and holds up nothing; the rollout goes
+    to its end.
+    """
+    fabric = deployed()
+    clients = Clients(fabric)
+    fabric.deploy(web_role(instances=1, size=dataclasses.replace(web_role().size, memory_mib=256)))
+    clients.until(lambda: not fabric.instance().serving)
+    mine = clients.ask()
+    assert fabric.control.lease_place(mine) == (1, "1 on the way")
+    given = clients.until_given(mine)
+    assert (given.instance, fabric.instance().role.size.memory_mib) == (WEB, 256)
+    clients.until(lambda: all(one.progress is Progress.DONE for one in fabric.control.operations()), mine)
+    clients.end(given)
+    clients.until(fabric.quiet)
+    assert fabric.instance().generation == 3
+
+
 def test_the_end_of_a_lease_is_no_rollout() -> None:
     """While a rollout is paused, what was leased is made anew as it was."""
     fabric = serving(2)
