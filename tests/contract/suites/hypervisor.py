@@ -224,7 +224,6 @@ class HypervisorContract:
         instance = started(stage)
         stage.hypervisor.power_off(instance.name, erased=erased)
         assert look(stage, instance).power is Power.OFF
-        assert not look(stage, instance).shut_down
         stage.hypervisor.power_off(instance.name, erased=erased)
         stage.hypervisor.ask_shutdown(instance.name)
         assert look(stage, instance).power is Power.OFF
