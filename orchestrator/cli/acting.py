@@ -53,6 +53,10 @@ def operating(name: wire.Verb, does: str, more: str = "") -> click.Command:
         until = end_of(timeout)
         operation = client.act(name, subject, together=together, labels=selector or "", cold=cold)
         render.show([operation["id"]])
+        if together is not None and operation["together"] < together:
+            render.say(
+                f"not {together} but {operation['together']} at a time: healing.maxUnavailable of the role says so"
+            )
         if waits:
             until_over(client, operation, until, progress(roads=name == "reimage"))
 

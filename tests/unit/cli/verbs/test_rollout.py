@@ -257,3 +257,13 @@ def test_operations_say_how_many_of_a_rollout_go_together(run: Run, daemon: Daem
     daemon.client().apply(MORE.replace("roles:", "upgrade: {maxUnavailable: 67 %}\nroles:", 1))
     columns, row = run("get", "operations", "-o", "wide")[1].splitlines()
     assert row[columns.index("TOGETHER") :].split()[0] == "2"
+
+
+@pytest.mark.parametrize(("together", "told"), [("3", True), ("2", False)])
+def test_fewer_than_were_asked_for_at_a_time_are_told(run: Run, daemon: Daemon, together: str, told: bool) -> None:
+    """With the key that says so; the id stands on stdout as ever."""
+    daemon.client().apply(SHOP.replace("    image: micro", "    image: micro\n    healing: {maxUnavailable: 2}"))
+    status, out, err = run("restart", "web.shop", "--together", together)
+    assert status == 0
+    assert daemon.client().operation(out.strip())["together"] == 2
+    assert err == ("not 3 but 2 at a time: healing.maxUnavailable of the role says so\n" if told else "")
