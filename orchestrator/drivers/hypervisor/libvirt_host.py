@@ -134,7 +134,8 @@ class LibvirtHypervisor(Plugging):
         self._limits.see(name, run)
         state, why = found.state()
         power, reason = _POWER.get(state, Power.RUNNING), _REASON.get((state, why), "")
-        shut_down = why == libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN if state == libvirt.VIR_DOMAIN_SHUTOFF else None
+        by_guest = why == libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN and not self._monitors.signalled(name, uuid)
+        shut_down = by_guest if state == libvirt.VIR_DOMAIN_SHUTOFF else None
         if power is Power.OFF or run is None:
             self._monitors.unfollow(name)
         elif self._monitors.ended(name, run):

@@ -143,6 +143,7 @@ class Monitors:
         self._lock = threading.Lock()
         self._watches: dict[InstanceName, _Watch] = {}
         self._resets: dict[InstanceName, tuple[str, int]] = {}  # VM uuid, count over all its runs
+        self._signalled: dict[InstanceName, tuple[Run, bool]] = {}  # the run that shut down first, and by whom
         self._by_pid: dict[int, tuple[InstanceName, _Watch]] = {}  # written on the event loop only
         self._strangers = 0
         self._unheard: dict[int, tuple[socket.socket, asyncio.TimerHandle]] = {}  # by process; on the event loop only
@@ -173,6 +174,12 @@ class Monitors:
         """The VM is gone for good: ends the watch, and what was counted goes too."""
         self.unfollow(name)
         self._resets.pop(name, None)
+        self._signalled.pop(name, None)
+
+    def signalled(self, name: InstanceName, vm_uuid: str) -> bool:
+        """Whether a signal or a command has ended that VM's last run, and not its guest. False says nothing."""
+        run, by_host = self._signalled.get(name, (None, False))
+        return run is not None and run.vm_uuid == vm_uuid and by_host
 
     def whose(self, pid: int) -> InstanceName | None:
         """Whose QEMU the process is, of those that are followed and live."""
@@ -368,9 +375,12 @@ class Monitors:
                 if 0 <= at_s - watch.last_reset_s < SAME_RESET_S:
                     return
                 watch.last_reset_s = at_s
-                vm_uuid = watch.run.vm_uuid
-                self._resets[name] = (vm_uuid, self.resets(name, vm_uuid) + 1)
+                self._resets[name] = (watch.run.vm_uuid, self.resets(name, watch.run.vm_uuid) + 1)
                 self._wake(name, "reset")
+            case {"event": "SHUTDOWN", "data": {"guest": bool(guest)}}:
+                if self._signalled.get(name, (None,))[0] != watch.run:  # libvirt ends by signal who has shut down.
+                    self._signalled[name] = watch.run, not guest
+                self._wake(name, "shutdown")
             case {"event": str(kind)} if kind in _EVENTS:
                 self._wake(name, kind.lower().replace("_", " "))
 

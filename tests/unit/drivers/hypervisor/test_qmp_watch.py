@@ -32,9 +32,10 @@ ENDED = (NAME, "the VM's process has ended")
 QEMU = """
 import json, os, select, socket, sys, time
 client, mute = None, False
-def event(kind, at):
+def event(kind, at, guest=None):
     stamp = {"seconds": int(float(at)), "microseconds": int(float(at) % 1 * 1e6)}
-    return json.dumps({"event": kind, "data": {}, "timestamp": stamp}).encode() + b"\\n"
+    data = {} if guest is None else {"guest": guest == "guest", "reason": "some"}
+    return json.dumps({"event": kind, "data": data, "timestamp": stamp}).encode() + b"\\n"
 GREETING = {"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}}
 def connect():
     made = socket.socket(socket.AF_UNIX)
@@ -182,6 +183,26 @@ def test_one_reset_is_counted_once(monitors: Monitors, qemu: Qemu, woken: list[t
     assert monitors.resets(NAME, RUN.vm_uuid) == 2
     assert [why for _, why in woken] == ["reset", "shutdown", "reset", "guest panicked"]
     assert monitors.resets(NAME, "another generation") == 0
+
+
+@pytest.mark.parametrize("first", ["guest", "host"])
+def test_a_shutdown_by_signal_is_told_from_a_guest_s(
+    monitors: Monitors, qemu: Qemu, woken: list[tuple[InstanceName, str]], first: str
+) -> None:
+    """Which libvirt does not. The first counts: libvirt ends whose guest has shut down by a signal, too."""
+    monitors.follow(NAME, RUN, qemu.pid)
+    assert qemu.said() == "greeted"
+    qemu.does(f"SHUTDOWN@104@{first} SHUTDOWN@105@host GUEST_PANICKED@108")
+    until(lambda: (NAME, "guest panicked") in woken)
+    assert monitors.signalled(NAME, RUN.vm_uuid) is (first == "host")
+    assert not monitors.signalled(NAME, "another generation")
+    monitors.unfollow(NAME)
+    assert monitors.signalled(NAME, RUN.vm_uuid) is (first == "host"), "it is asked for when it is off"
+    monitors.follow(NAME, Run(RUN.vm_uuid, RUN.number + 1), qemu.pid)
+    assert qemu.said() == "greeted"
+    qemu.does("SHUTDOWN@109@guest GUEST_PANICKED@110")
+    until(lambda: woken.count((NAME, "guest panicked")) == 2)
+    assert not monitors.signalled(NAME, RUN.vm_uuid)
 
 
 def test_death_is_proven(monitors: Monitors, qemu: Qemu, woken: list[tuple[InstanceName, str]]) -> None:
