@@ -133,6 +133,7 @@ def files(answers: Answers) -> Mapping[str, bytes]:
                 _setup_begin(answers),
                 *_led("places", answers.places),
                 *_led("shares", answers.shares),
+                *_network(answers),
                 *_proxy(answers.proxy),
                 *_growing(answers.grows),
                 _clients(),
@@ -201,6 +202,21 @@ def _led(what: str, pairs: Sequence[tuple[str, str]]) -> Iterator[multipart.Part
         script = f"#!/bin/sh\n{what}='{said}'\n{guest_script(f'{what}.sh')}"
         yield multipart.part("text/cloud-boothook", script, f"vmrole-{what}")
         yield multipart.part(multipart.SCRIPT, script, f"vmrole-{what}.sh")
+
+
+def _network(answers: Answers) -> list[multipart.Part]:
+    """What is written down, for systems whose own programs cannot do it. Where DHCP tells it there is nothing to do,
+    and `micro`, which runs no boot hooks, is told nothing of it.
+    """
+    networks = (answers.network, *answers.more)
+    ways = [way for one in networks for way in (one.gateway, one.gateway6) if way]
+    if not ways and not answers.dns:
+        return []
+    assigned = (
+        f"#!/bin/sh\nways='{' '.join(ways)}'\nservers='{' '.join(answers.dns)}'\n"
+        f"searched='{' '.join(answers.search)}'\n"
+    )
+    return [multipart.part("text/cloud-boothook", assigned + guest_script("network.sh"), "vmrole-network")]
 
 
 def _proxy(proxy: str) -> list[multipart.Part]:
