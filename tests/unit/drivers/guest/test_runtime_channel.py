@@ -234,7 +234,7 @@ def test_a_gigabyte_without_a_newline_is_held_nowhere() -> None:
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak_bytes < LINE_MAX_BYTES + 4 * len(piece)
+    assert peak_bytes < GROWN_KIB * 1024, "whatever else goes on in this process meanwhile"
     assert list(lines.take(b"the end of it\n{}\n")) == [None, b"{}"]
 
 
