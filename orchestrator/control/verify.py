@@ -272,11 +272,12 @@ def _fits_no_more(instance: Instance, host: Host) -> bool:
 def _of_checkpoint(instance: Instance, parts: frozenset[str]) -> set[str]:
     """What of an instance's disks is its checkpoint's; of one that is being taken whatever is there."""
     if instance.phase.traits.saves:
-        return {part for part in parts if part.startswith(("layer:", "memory:"))}
+        return {part for part in parts if part.startswith(("layer:", "memory:", "board:"))}
     of = instance.checkpoint
     if of is None:
         return set()
-    return {f"layer:{of.generation}", *([f"memory:{of.generation}"] if of.memory else [])}
+    kinds = ("layer", *(["memory"] if of.memory else []), *(["board"] if of.board else []))
+    return {f"{kind}:{of.generation}" for kind in kinds}
 
 
 def _pool(host: Host, known: dict[InstanceName, Instance]) -> list[Finding]:

@@ -20,7 +20,17 @@ work: the ledger and long work.
 from orchestrator.model.allocation import Nic, Service, ServiceNetwork
 from orchestrator.model.allocation import by_card as by_card
 from orchestrator.model.cause import Cause
-from orchestrator.model.checkpoint import Apart, Checkpoint, Checkpoints, Digested, Fitness, HostFit, Road, Tried
+from orchestrator.model.checkpoint import (
+    Apart,
+    Checkpoint,
+    Checkpoints,
+    Digested,
+    Fitness,
+    HostFit,
+    Kept,
+    Road,
+    Tried,
+)
 from orchestrator.model.devices import Devices as Devices
 from orchestrator.model.devices import DiskCache as DiskCache
 from orchestrator.model.drive import Attachment as Attachment
@@ -160,6 +170,7 @@ __all__ = [
     "InstanceEndpoint",
     "InstanceName",
     "InternalEndpoint",
+    "Kept",
     "Labels",
     "Ladder",
     "LanNic",

@@ -73,6 +73,15 @@ class Digested:
     size_bytes: int
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Kept:
+    """The files of a checkpoint."""
+
+    layer: Digested
+    memory: Digested | None = None
+    board: Digested | None = None  # what its firmware and TPM remembered; None: they remember nothing
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
     """Disk of one instance at one moment, when it was ready and before its first traffic; and its memory, or none.
@@ -90,4 +99,5 @@ class Checkpoint:
     layer: Digested
     memory: Digested | None = None  # None: what goes on from it boots
     no_memory: str = ""  # why there is none, where its role would have one
+    board: Digested | None = None  # what its firmware and TPM remembered; None: they remember nothing
     taken_at_s: float

@@ -10,13 +10,13 @@ from orchestrator.errors import Problem
 from orchestrator.model import (
     Agent,
     Attachment,
-    Digested,
     Domain,
     Given,
     HostFit,
     Identity,
     Instance,
     InstanceName,
+    Kept,
     Missing,
     Nic,
     Notice,
@@ -50,10 +50,10 @@ class Disks(Protocol):
         Raises Foreign where the generation has a layer: its VM was kept, and what runs is none that we started.
         """
 
-    def keep_checkpoint(self, instance: Instance, *, memory: bool) -> tuple[Digested, Digested | None] | None:
+    def keep_checkpoint(self, instance: Instance, *, memory: bool) -> Kept | None:
         """Makes the overlay of a VM that was saved or has shut down the checkpoint's layer, which nobody can write
-        to, and lays an empty one above it. Returns layer and, where it is to have one, memory as they are; None where
-        that was not saved whole.
+        to, and lays an empty one above it. What the VM's firmware and TPM remember is its board. Returns the files
+        as they are, memory where it is to have one; None where that was not saved whole.
 
         The VM is off. Reads the files to their ends.
         """
@@ -64,13 +64,13 @@ class Disks(Protocol):
         """
 
     def layer_damage(self, instance: Instance) -> str:
-        """Why the layer of the record's checkpoint is not what was kept; "" when it is, byte for byte."""
+        """Why the layer of the record's checkpoint, or its board, is not as it was kept; "" when each byte is."""
 
     def memory_damage(self, instance: Instance) -> str:
         """The same of its memory, where the record has one."""
 
     def renew_overlay(self, instance: Instance) -> None:
-        """An empty overlay on the checkpoint's layer, instead of whatever this generation has. Its VM is off."""
+        """An empty overlay on the checkpoint's layer, and its board, instead of what is there. Its VM is off."""
 
     def erase_memory(self, name: InstanceName) -> None:
         """Removes what was saved of the instance's memory, whole or by half; a layer stays."""
@@ -88,8 +88,8 @@ class Disks(Protocol):
         """Removes all local storage of the instance."""
 
     def inventory(self) -> Mapping[InstanceName, frozenset[str]]:
-        """What lies on disk by instance: "overlay", "layer" and "memory" with their generation ("overlay:3"), and
-        "storage:NAME".
+        """What lies on disk by instance: "overlay", "layer", "memory" and "board" with their generation
+        ("overlay:3"), and "storage:NAME".
         """
 
 

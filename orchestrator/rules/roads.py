@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from typing import Final
 
-from orchestrator.model import Checkpoint, DiskBus, Firmware, Fitness, HostFit, Instance, Os, Road, Role, Tried
+from orchestrator.model import Checkpoint, DiskBus, Fitness, HostFit, Instance, Os, Road, Role, Tried
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,8 +54,6 @@ _WARMTH: Final = {Road.COLD: 0, Road.PREPARED: 1, Road.WARM: 2}
 _UNFIT: Final[tuple[tuple[Callable[[Role], bool], str], ...]] = (
     (lambda role: not role.ready.agent, "without an agent nobody has it write its disk, or tells it the time"),
     (lambda role: bool(role.network.bridge), "others reach it by its bridge before it could be kept"),
-    (lambda role: role.hardware.firmware is not Firmware.BIOS, "its firmware keeps variables of its own"),
-    (lambda role: role.hardware.tpm, "its TPM keeps a state of its own"),
     (lambda role: role.keep_failed_disk, "the disk that is kept of a failure would lie on it (evidence.disk)"),
 )
 

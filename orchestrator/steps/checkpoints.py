@@ -4,8 +4,7 @@ Taking a checkpoint ends the VM, its memory saved or its guest shut down, makes 
 writes to any more, and restores or boots it, as every reimage from it will: what cannot go on is found out at once,
 before any traffic. Memory is only ever restored over an empty overlay, for a guest trusts what it remembers of its
 disk; local storage and drives, which go on, are taken from the guest before its memory is saved, and given back to
-who is restored. A checkpoint without memory is booted, and so is one whose memory fits no more, for its guest has
-written first what it held back.
+who is restored. A checkpoint without memory is booted, as one whose memory fits no more: its guest has written first.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ from orchestrator.errors import Busy, Foreign, NoSpace, Unreachable, WorldError
 from orchestrator.model import (
     Apart,
     Checkpoint,
-    Digested,
     Domain,
     HostFit,
     Instance,
+    Kept,
     Phase,
     Power,
     Road,
@@ -60,7 +59,7 @@ def save(instance: Instance, host: Machine, _seat: Seat | None) -> Outcome:
         case Power.OFF:
             files = host.disks.keep_checkpoint(instance, memory=True)
             ended = "its VM ended before its memory was saved"
-            return _kept(instance, host, *files) if files else _without(instance, host, ended)
+            return _kept(instance, host, files) if files else _without(instance, host, ended)
         case Power.RUNNING if instance.held:
             return _without(instance, host, "it is protected")
         case Power.RUNNING:
@@ -198,7 +197,7 @@ def _off(instance: Instance, host: Machine, domain: Domain | None, *, is_late: b
         return _without(instance, host, "its VM ended before it was asked to shut down")
     if instance.asks:
         files = host.disks.keep_checkpoint(instance, memory=False)
-        return _kept(instance, host, *files) if files else _without(instance, host, "its disk is not there")
+        return _kept(instance, host, files) if files else _without(instance, host, "its disk is not there")
     being_taken = Cause(Kind.CHECKPOINT_BEING_TAKEN, detail="its guest shuts down")
     if domain.shut_down:
         return Wait(replace(instance, asks=1), being_taken, 0.0)
@@ -209,7 +208,7 @@ def _off(instance: Instance, host: Machine, domain: Domain | None, *, is_late: b
     )
 
 
-def _kept(instance: Instance, host: Machine, layer: Digested, memory: Digested | None) -> Done:
+def _kept(instance: Instance, host: Machine, files: Kept) -> Done:
     """Of a VM that is off because it was saved or has shut down; it goes on from what is kept now."""
     checkpoint = Checkpoint(
         generation=instance.generation,
@@ -219,9 +218,10 @@ def _kept(instance: Instance, host: Machine, layer: Digested, memory: Digested |
         place=roads.place_of(instance),
         attached=roads.attached_to(instance),
         fit=host.hypervisor.fit(),
-        layer=layer,
-        memory=memory,
-        no_memory="" if memory else instance.no_memory,
+        layer=files.layer,
+        memory=files.memory,
+        no_memory="" if files.memory else instance.no_memory,
+        board=files.board,
         taken_at_s=host.clock.now_s(),
     )
     kept = replace(instance, checkpoint=checkpoint, layered=instance.generation)

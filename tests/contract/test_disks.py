@@ -23,7 +23,7 @@ from orchestrator.drivers.fake.world import FakeMemory
 from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import ImageCorrupt, NoSpace, Permanent
-from orchestrator.model import Checkpoints, HostFit, Instance, InstanceName
+from orchestrator.model import Checkpoints, Firmware, Hardware, HostFit, Instance, InstanceName
 from orchestrator.ports import AnswerMedia, Disks
 from tests.contract.suites.disks import AnswerMediaContract, DisksContract, next_generation
 from tests.contract.suites.stage import kept
@@ -45,7 +45,7 @@ def instance() -> Instance:
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
     """Places below the test's directory, with one image."""
-    layout = Layout(tmp_path / "state", tmp_path / "run")
+    layout = Layout(tmp_path / "state", tmp_path / "run", tpms=tmp_path / "swtpm")
     layout.images.mkdir(parents=True)
     image = layout.images / f"{DIGEST}.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "16M"], check=True)
@@ -57,6 +57,21 @@ def with_memory_in_ram(instance: Instance) -> Instance:
     """The instance of a role that says so."""
     role = dataclasses.replace(instance.goal.role, checkpoint=Checkpoints(memory=True))
     return dataclasses.replace(instance, role=role, goal=dataclasses.replace(instance.goal, role=role))
+
+
+def with_firmware_and_tpm(layout: Layout, instance: Instance) -> tuple[Instance, Path]:
+    """The instance of an image that asks for both, and where its TPM's emulator has written, as another user."""
+    role = dataclasses.replace(instance.role, hardware=Hardware(firmware=Firmware.UEFI, tpm=True))
+    secured = dataclasses.replace(instance, role=role, goal=dataclasses.replace(instance.goal, role=role))
+    layout.nvram_dir(instance.name).mkdir(parents=True)
+    layout.nvram(secured).write_bytes(b"boot order")
+    tpm = layout.tpm(secured.vm_uuid) / "tpm2"
+    tpm.mkdir(parents=True, mode=0o700)
+    (tpm / "tpm2-00.permall").write_bytes(b"sealed")
+    (tpm / "tpm2-00.permall").chmod(0o600)
+    for path in (tpm, tpm / "tpm2-00.permall"):
+        os.chown(path, 65534, 65534)
+    return secured, tpm
 
 
 class TestFakeDisks(DisksContract):
@@ -144,6 +159,61 @@ class TestQemuImgDisks(DisksContract):
             assert "could have been changed" in damage(saved), "who owns it may change its mode"
             os.chown(path, os.geteuid(), -1)
             assert damage(saved) == ""
+
+    def test_what_firmware_and_tpm_remember_comes_back(
+        self, disks: Disks, layout: Layout, instance: Instance
+    ) -> None:
+        """Byte for byte, to whom it belonged, whatever has been written since or is there no more; and no link that
+        an emulator leaves is followed.
+        """
+        secured, tpm = with_firmware_and_tpm(layout, instance)
+        disks.lay_overlay(secured)
+        disks.prepare_checkpoint(secured, memory=False)
+        (tpm / "link").symlink_to("/etc/shadow")
+        files = disks.keep_checkpoint(secured, memory=False)
+        assert files is not None
+        assert disks.keep_checkpoint(secured, memory=False) == files
+        board = layout.board(instance.name, 1)
+        assert board.stat().st_mode & 0o777 == 0o600, "a TPM keeps secrets"
+        assert b"root:" not in board.read_bytes()
+        saved = next_generation(kept(secured, files, HostFit(qemu="", cpu="", boot="")))
+        saved = dataclasses.replace(saved, layered=2)
+        for written in ("changed", "gone"):
+            if written == "changed":
+                (tpm / "tpm2-00.permall").write_bytes(b"written since")
+                (tpm / "new").write_bytes(b"new since")
+            else:
+                shutil.rmtree(tpm.parent)
+            disks.renew_overlay(saved)
+            assert {path.name: path.read_bytes() for path in tpm.iterdir()} == {"tpm2-00.permall": b"sealed"}
+            modes = [(path.stat().st_mode & 0o777, path.stat().st_uid) for path in (tpm, tpm / "tpm2-00.permall")]
+            assert modes == [(0o700, 65534), (0o600, 65534)]
+            assert layout.nvram(saved).read_bytes() == b"boot order"
+        whole = board.read_bytes()
+        for damage, word in ((whole[:-1] + b"?", "is not what was kept"), (None, "is not there")):
+            board.unlink()
+            if damage is not None:
+                board.write_bytes(damage)
+                board.chmod(0o600)
+            assert f"the board of its checkpoint {word}" == disks.layer_damage(saved)
+            with pytest.raises(Permanent, match="not what was kept"):
+                disks.renew_overlay(saved)
+
+    def test_what_was_given_back_and_nobody_took_goes(self, disks: Disks, layout: Layout, instance: Instance) -> None:
+        """libvirt erases a TPM's state with its domain: of one that never came to be, nobody else would."""
+        secured, tpm = with_firmware_and_tpm(layout, instance)
+        other = layout.tpm("0" * 8 + "-0000-0000-0000-" + "0" * 12)
+        other.mkdir()
+        disks.lay_overlay(secured)
+        disks.prepare_checkpoint(secured, memory=False)
+        files = disks.keep_checkpoint(secured, memory=False)
+        assert files is not None
+        assert disks.inventory() == {instance.name: frozenset({"overlay:1", "layer:1", "board:1"})}
+        shutil.rmtree(tpm.parent)
+        disks.renew_overlay(kept(secured, files, HostFit(qemu="", cpu="", boot="")))
+        assert tpm.exists()
+        disks.erase_checkpoint(instance.name)
+        assert list(layout.tpms.iterdir()) == [other]
 
     def test_a_memory_in_ram_is_nobody_else_s(
         self, disks: Disks, layout: Layout, instance: Instance, save_memory: Callable[[Instance], None]

@@ -8,9 +8,21 @@ import dataclasses
 
 import pytest
 
+from orchestrator.control import verify
 from orchestrator.control.keeping import AT_ONCE
 from orchestrator.errors import NotFound
-from orchestrator.model import Instance, PausedBy, Phase, Power, Road, Service, Stop, Verb
+from orchestrator.model import (
+    Firmware,
+    Hardware,
+    Instance,
+    PausedBy,
+    Phase,
+    Power,
+    Road,
+    Service,
+    Stop,
+    Verb,
+)
 from tests.trouble.warm_lives import NAME, ROLE, WARM, Life
 from tests.world.fabric import Fabric, Trouble, die, web_role
 
@@ -32,6 +44,35 @@ def test_it_goes_by_the_warm_road() -> None:
     assert [verbs.count(verb) for verb in ("save", "keep_checkpoint", "restore", "lay_overlay")] == [1, 1, 3, 1]
     assert "ask_shutdown" not in verbs, "a shutdown was waited for, of which nothing is kept"
     WARM.gone(fabric)
+
+
+def found_by_verify(fabric: Fabric) -> list[str]:
+    """What it tells of."""
+    found = verify.findings(fabric.host, fabric.present.all(Service), fabric.present.all(Instance))
+    return [one.message for one in found]
+
+
+@pytest.mark.parametrize("road", [Road.WARM, Road.PREPARED], ids=str)
+def test_what_firmware_and_tpm_remember_belongs_to_the_checkpoint(road: Road) -> None:
+    """It is kept with it and missed by nobody; without it the same generation is made of the image."""
+    fabric = Fabric()
+    secured = Hardware(firmware=Firmware.UEFI, tpm=True)
+    life = Life(role=dataclasses.replace(ROLE, hardware=secured, reimage=road))
+    kept = life.lived(fabric)
+    assert kept.checkpoint is not None
+    assert kept.checkpoint.board is not None
+    assert fabric.world.boards == {NAME: 1}
+    assert found_by_verify(fabric) == []
+
+    fabric.world.boards.clear()
+    (missed,) = found_by_verify(fabric)
+    assert missed == "board:1 of its checkpoint is not there: its next reimage begins with the image"
+    fabric.act(Verb.REIMAGE, NAME)
+    fabric.until(fabric.quiet)
+    told = [event.message for event in fabric.control.events(NAME, 0, 200)]
+    assert "restoring -> layered: cold: the board of its checkpoint is not there" in told
+    assert fabric.world.boards == {NAME: fabric.instance().generation}
+    life.gone(fabric)
 
 
 def test_a_shutdown_that_the_file_gives_time_to_is_waited_for() -> None:

@@ -92,7 +92,11 @@ def layer_damage(layout: Layout, instance: Instance, read: Callable[[Path], Dige
     of = instance.checkpoint
     if of is None:
         return "there is no checkpoint"
-    return _damage("layer", layout.layer(instance.name, of.generation), of.layer, LAYER_MODE, read or digested)
+    read = read or digested
+    damage = _damage("layer", layout.layer(instance.name, of.generation), of.layer, LAYER_MODE, read)
+    if damage or of.board is None:
+        return damage
+    return _damage("board", layout.board(instance.name, of.generation), of.board, MEMORY_MODE, read)
 
 
 def memory_damage(layout: Layout, instance: Instance, read: Callable[[Path], Digested] | None = None) -> str:

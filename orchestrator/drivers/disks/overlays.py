@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from orchestrator.drivers.disks import checkpoint_files, memory_place
+from orchestrator.drivers.disks import board_files, checkpoint_files, memory_place
 from orchestrator.drivers.disks.ahead import Ahead
 from orchestrator.drivers.disks.savings import Savings
 from orchestrator.drivers.tools.command import run
@@ -22,10 +22,11 @@ from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.room import Room
 from orchestrator.errors import CommandFailed, ImageCorrupt, NoSpace, Permanent, Whose
-from orchestrator.model import Digested, DiskFormat, Instance, InstanceName
+from orchestrator.model import DiskFormat, Instance, InstanceName, Kept
 
 log = logging.getLogger(__name__)
 MIB = 1024 * 1024
+_KINDS = {".qcow2": "layer", ".memory": "memory", board_files.SUFFIX: "board"}  # of a checkpoint
 _NEW = ".new"  # A file that is being made; one of an earlier crash is overwritten.
 
 
@@ -66,6 +67,7 @@ class QemuImgDisks:
         layer = self._layout.layer(instance.name, instance.checkpoint.generation)
         self._image(instance)
         self._lay(self._layout.overlay(instance), layer, DiskFormat.QCOW2, [])
+        board_files.lay(self._layout, instance)
 
     def prepare_checkpoint(self, instance: Instance, *, memory: bool) -> str:
         """See ports.Disks. Pages of zeros take no room; how many there are nobody knows before."""
@@ -83,16 +85,17 @@ class QemuImgDisks:
             raise
         return why_not
 
-    def keep_checkpoint(self, instance: Instance, *, memory: bool) -> tuple[Digested, Digested | None] | None:
+    def keep_checkpoint(self, instance: Instance, *, memory: bool) -> Kept | None:
         """See ports.Disks."""
         saved = checkpoint_files.memory_of(self._layout, instance) if memory else None
         if memory and saved is None:
             return None
         self._savings.end(instance.name)
+        board = board_files.keep(self._layout, instance)
         layer = checkpoint_files.make_layer(self._layout, instance)
         overlay = self._layout.overlay(instance)
         self._lay(overlay, self._layout.layer(instance.name, instance.generation), DiskFormat.QCOW2, [])
-        return layer, saved
+        return Kept(layer, saved, board)
 
     def read_ahead(self, instance: Instance) -> None:
         """See ports.Disks."""
@@ -117,6 +120,7 @@ class QemuImgDisks:
             self._ahead.forget(place)
         self._savings.end(name)
         memory_place.erase(self._layout, name)
+        board_files.erase_laid(self._layout, name)
         _erase(self._layout.checkpoint_dir(name))
 
     def erase_overlay(self, name: InstanceName) -> None:
@@ -164,7 +168,7 @@ class QemuImgDisks:
                     found.setdefault(InstanceName(path.parent.name), set()).add(f"{kind}:{path.stem}")
         in_ram = self._layout.memories.glob("*/*") if self._layout.keeps_in_ram() else ()
         for path in (*self._layout.checkpoints.glob("*/*"), *in_ram):
-            if kind := {".qcow2": "layer", ".memory": "memory"}.get(path.suffix, ""):
+            if kind := _KINDS.get(path.suffix, ""):
                 found.setdefault(InstanceName(path.parent.name), set()).add(f"{kind}:{path.stem}")
         return {name: frozenset(parts) for name, parts in found.items()}
 

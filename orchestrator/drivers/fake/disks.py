@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from orchestrator.drivers.fake.world import World
 from orchestrator.errors import Foreign, NoSpace, Permanent, Whose
-from orchestrator.model import Digested, Instance, InstanceName, Power
+from orchestrator.model import Digested, Firmware, Instance, InstanceName, Kept, Power
 
 
 class FakeDisks:
@@ -53,7 +53,7 @@ class FakeDisks:
         (self._world.in_ram.add if fits else self._world.in_ram.discard)(instance.name)
         return "the host has no memory left" if in_ram and not fits else ""
 
-    def keep_checkpoint(self, instance: Instance, *, memory: bool) -> tuple[Digested, Digested | None] | None:
+    def keep_checkpoint(self, instance: Instance, *, memory: bool) -> Kept | None:
         """See ports.Disks."""
         self._world.meet("disks")
         world, name = self._world, instance.name
@@ -70,9 +70,12 @@ class FakeDisks:
                 world.layers[name] = (instance.generation, world.set_up.get(name, "") if whole else "")
             world.empty.add(name)
             layer = Digested(f"layer of {instance.uid} {instance.generation}", 1)
-            if saved is None or not memory:
-                return layer, None
-            return layer, Digested(f"memory of {saved.uuid} at {saved.at_s}", 1)
+            memory_file = Digested(f"memory of {saved.uuid} at {saved.at_s}", 1) if saved and memory else None
+            hardware = instance.role.hardware
+            if hardware.firmware is Firmware.BIOS and not hardware.tpm:
+                return Kept(layer, memory_file)
+            world.boards[name] = instance.generation
+            return Kept(layer, memory_file, Digested(f"board of {instance.uid} {instance.generation}", 1))
 
     def read_ahead(self, instance: Instance) -> None:
         """See ports.Disks. What is in memory takes no time."""
@@ -83,6 +86,8 @@ class FakeDisks:
         name, checkpoint, layer = instance.name, instance.checkpoint, self._world.layers.get(instance.name)
         if checkpoint is None or layer is None or layer[0] != checkpoint.generation:
             return "the layer of its checkpoint is not there"
+        if checkpoint.board is not None and self._world.boards.get(name) != checkpoint.generation:
+            return "the board of its checkpoint is not there"
         return "the layer of its checkpoint is damaged" if name in self._world.faults.layer_damaged else ""
 
     def memory_damage(self, instance: Instance) -> str:
@@ -124,6 +129,7 @@ class FakeDisks:
             assert name not in self._world.machines, f"{name}: its layer is erased under its VM"
             self._world.memories.pop(name, None)
             self._world.layers.pop(name, None)
+            self._world.boards.pop(name, None)
 
     def lay_local_storage(self, instance: Instance) -> None:
         """See ports.Disks."""
@@ -156,6 +162,7 @@ class FakeDisks:
                 {f"overlay:{number}" for number in world.overlays.get(name, ())}
                 | {f"storage:{storage}" for storage in world.storage.get(name, {})}
                 | ({f"layer:{world.layers[name][0]}"} if name in world.layers else set())
+                | ({f"board:{world.boards[name]}"} if name in world.boards else set())
                 | ({f"memory:{world.memories[name].generation}"} if name in world.memories else set())
             )
             for name in names

@@ -146,6 +146,7 @@ class World:
         self.memories: dict[InstanceName, FakeMemory] = {}
         self.in_ram: set[InstanceName] = set()  # whose memory is lost with the host's
         self.layers: dict[InstanceName, tuple[int, str]] = {}  # generation and setup boot of a checkpoint's disk
+        self.boards: dict[InstanceName, int] = {}  # generation of a checkpoint whose firmware or TPM remembers things
         self.empty: set[InstanceName] = set()  # whose overlay nothing has run on since it was laid on a layer
         self.host_boots = 1
         self.storage: dict[InstanceName, dict[str, str]] = {}  # name -> storage -> what is written in it
@@ -384,6 +385,7 @@ class World:
         on_disk = (
             self.memories,
             self.layers,
+            self.boards,
             self.overlays,
             self.storage,
             self.discs,

@@ -75,6 +75,8 @@ def described(saved: str, instance: Instance, paths: DomainPaths) -> str:
     ours.set("generation", str(instance.generation))
     if (description := root.find("description")) is not None:
         description.text = domain_xml.description(instance)
+    if (variables := root.find("os/nvram")) is not None and paths.nvram is not None:
+        variables.text = str(paths.nvram)
     domain_devices.lay_below(disks[0], paths)
     return etree.tostring(root, encoding="unicode")
 

@@ -13,6 +13,7 @@ by a dot, and that is asserted here once more.
     STATE/overlays/NAME/GENERATION.qcow2    ephemeral, one per generation
     STATE/checkpoints/NAME/GENERATION.qcow2 the disk of a checkpoint, below overlays, mode 0444, for QEMU's group
     STATE/checkpoints/NAME/GENERATION.memory its memory, mode 0600: it holds what the guest knew, secrets included
+    STATE/checkpoints/NAME/GENERATION.board what its firmware and TPM remembered, mode 0600, where they do
     SHM/vmrole-STATE/NAME/GENERATION.memory the same on a tmpfs instead; all of these directories mode 0700
     STATE/storage/NAME/STORAGE.raw          local storage, survives reimage
     STATE/drives/NAME/disk.raw              a drive, mode 0600; its user alone has it removed
@@ -52,6 +53,7 @@ class Layout:
     state: Path
     run: Path
     shm: Path = Path("/dev/shm")  # noqa: S108 - what is made there is looked at, see disks.memory_place
+    tpms: Path = Path("/var/lib/libvirt/swtpm")  # where libvirt keeps the state of TPMs
 
     def __post_init__(self) -> None:
         if not (self.state.is_absolute() and self.run.is_absolute()):
@@ -195,6 +197,10 @@ class Layout:
         """The disk of the checkpoint that was taken of the generation."""
         return self.checkpoint_dir(name) / f"{generation}.qcow2"
 
+    def board(self, name: InstanceName, generation: int) -> Path:
+        """What its firmware and TPM remembered, where they do."""
+        return self.checkpoint_dir(name) / f"{generation}.board"
+
     def layer_below(self, instance: Instance) -> Path | None:
         """What the present overlay lies on, where that is not the image.
 
@@ -291,6 +297,10 @@ class Layout:
     def nvram(self, instance: Instance) -> Path:
         """Where the present generation's UEFI keeps its variables; libvirt makes it, and QEMU writes to it."""
         return self.nvram_dir(instance.name) / f"{_generation(instance)}.fd"
+
+    def tpm(self, vm_uuid: str) -> Path:
+        """Directory of a VM's TPM, whose emulator writes to it; libvirt makes and erases it with the domain."""
+        return self.tpms / vm_uuid
 
     def console(self, name: InstanceName) -> Path:
         """What the guest wrote to its serial console, oldest lines dropped."""

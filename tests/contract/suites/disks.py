@@ -92,7 +92,7 @@ class DisksContract:
         disks.prepare_checkpoint(instance, memory=False)
         files = disks.keep_checkpoint(instance, memory=False)
         assert files is not None
-        assert files[1] is None
+        assert files.memory is None
         assert disks.keep_checkpoint(instance, memory=False) == files
         with pytest.raises(Foreign):
             disks.prepare_checkpoint(instance, memory=False)

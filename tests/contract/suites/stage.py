@@ -8,10 +8,10 @@ from typing import Final, Protocol
 
 from orchestrator.model import (
     Checkpoint,
-    Digested,
     HostFit,
     Instance,
     InstanceName,
+    Kept,
     LocalStorage,
     Nic,
     Role,
@@ -90,7 +90,7 @@ def with_storage(instance: Instance) -> Instance:
     return dataclasses.replace(instance, role=dataclasses.replace(instance.role, local_storage=storage))
 
 
-def kept(instance: Instance, files: tuple[Digested, Digested | None], fit: HostFit) -> Instance:
+def kept(instance: Instance, files: Kept, fit: HostFit) -> Instance:
     """The instance with a checkpoint of its present generation, on whose layer it lies."""
     checkpoint = Checkpoint(
         generation=instance.generation,
@@ -99,8 +99,9 @@ def kept(instance: Instance, files: tuple[Digested, Digested | None], fit: HostF
         template=roads.built_from(instance.role),
         place=roads.place_of(instance),
         fit=fit,
-        layer=files[0],
-        memory=files[1],
+        layer=files.layer,
+        memory=files.memory,
+        board=files.board,
         taken_at_s=0.0,
     )
     return dataclasses.replace(instance, checkpoint=checkpoint, layered=instance.generation)

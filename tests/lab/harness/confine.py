@@ -1,9 +1,9 @@
 """Runs a command with what a systemd unit leaves it, where there is no systemd.
 
 `confine.py UNIT DIRECTORY... -- COMMAND`: the directories are those that systemd would make for the unit
-(RuntimeDirectory=, StateDirectory=) or be told of (ReadWritePaths=). Each directive is applied by what systemd itself
-uses: mounts, limits, capabilities, seccomp. A directive that is not known here is an error, so that none is thought
-to be kept that is not. Run by the system's Python, which has libseccomp's binding, as root.
+(RuntimeDirectory=, StateDirectory=), beside those that it names itself (ReadWritePaths=). Each directive is applied
+by what systemd itself uses: mounts, limits, capabilities, seccomp. A directive that is not known here is an error, so
+that none is thought to be kept that is not. Run by the system's Python, which has libseccomp's binding, as root.
 """
 
 from __future__ import annotations
@@ -65,6 +65,8 @@ def main(argv: list[str]) -> None:
     """Becomes the command."""
     border = argv.index("--")
     unit, writable, command = service(Path(argv[0])), [Path(word) for word in argv[1:border]], argv[border + 1 :]
+    told = (Path(word.removeprefix("-")) for word in unit.get("ReadWritePaths", ()))
+    writable += [path for path in told if path.is_dir()]
     if strange := not_applied(unit):
         sys.exit(f"confine: {', '.join(sorted(strange))}: how is that done?")
     files(unit, writable, programs(Path(command[0])))
@@ -79,7 +81,7 @@ def main(argv: list[str]) -> None:
 
 def not_applied(unit: Unit) -> set[str]:
     """The directives that are not known here."""
-    return set(unit) - OF_THE_MANAGER - APPLIED.keys() - {"ProtectSystem", "CapabilityBoundingSet"}
+    return set(unit) - OF_THE_MANAGER - APPLIED.keys() - {"ProtectSystem", "CapabilityBoundingSet", "ReadWritePaths"}
 
 
 def service(file: Path) -> Unit:

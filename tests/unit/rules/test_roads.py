@@ -88,8 +88,6 @@ def test_nothing_against_it_is_the_warm_road() -> None:
         (lambda one: of_role(one, replace(ROLE, network=RoleNetwork(bridge="br0"))), "by its bridge"),
         (lambda one: of_role(one, replace(ROLE, keep_failed_disk=True)), "evidence.disk"),
         (lambda one: of_role(one, replace(ROLE, ready=Ready(agent=False))), "without an agent"),
-        (lambda one: of_role(one, replace(ROLE, hardware=Hardware(firmware=Firmware.UEFI))), "firmware"),
-        (lambda one: of_role(one, replace(ROLE, hardware=Hardware(tpm=True))), "TPM"),
     ],
 )
 @pytest.mark.parametrize("road", [Road.WARM, Road.PREPARED], ids=str)
@@ -174,7 +172,9 @@ def test_a_cold_role_says_nothing() -> None:
         (replace(ROLE, reimage=Road.COLD), False, False),
         (replace(ROLE, local_storage=(LocalStorage(name="d", size_mib=1),)), True, True),
         (replace(ROLE, hardware=Hardware(disk_bus=DiskBus.SATA)), True, False),
-        (replace(ROLE, hardware=Hardware(tpm=True)), False, False),
+        (replace(ROLE, hardware=Hardware(disk_bus=DiskBus.NVME)), True, False),
+        (replace(ROLE, hardware=Hardware(firmware=Firmware.UEFI, tpm=True)), True, True),
+        (replace(ROLE, hardware=Hardware(firmware=Firmware.SECURE_BOOT)), True, True),
     ],
 )
 def test_what_is_kept_of_a_role(role: Role, kept: bool, with_memory: bool) -> None:

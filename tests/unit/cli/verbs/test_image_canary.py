@@ -141,7 +141,7 @@ def test_what_the_host_has_no_room_for_is_not_the_image_s() -> None:
     """Nor is what holds for all images, which nobody has to try."""
     road = "prepared, a boot from its checkpoint: its checkpoint has no memory: "
     assert admission.fitness(road + "no room for the memory of canary-0: needs 512 MiB") is None
-    assert admission.fitness("cold: its TPM keeps a state of its own") is None
+    assert admission.fitness("cold: others reach it by its bridge before it could be kept") is None
     assert admission.fitness("cold") is None
     assert admission.fitness("warm, from its checkpoint") == Fitness()
     found = admission.fitness(road + "its kernel is too young")

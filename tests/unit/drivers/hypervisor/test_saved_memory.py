@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,14 @@ from orchestrator.drivers.hypervisor.domain_xml import Accelerator, MachineType
 from orchestrator.drivers.hypervisor.saved_memory import described, host_fit
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import Permanent, Transient
-from orchestrator.model import Digested, HostFit, Instance
+from orchestrator.model import Digested, Firmware, Hardware, HostFit, Instance, Kept
 from tests.contract.suites.stage import kept, next_generation
 from tests.world.instances import instance
 
 TCG = MachineType(accelerator=Accelerator.TCG)
 FIT = HostFit(qemu="", cpu="", boot="")
 BARE = instance(generation=3)
-SAVED = kept(BARE, (Digested("layer", 1), Digested("memory", 1)), FIT)
+SAVED = kept(BARE, Kept(Digested("layer", 1), Digested("memory", 1)), FIT)
 
 
 @pytest.fixture
@@ -86,6 +87,14 @@ def test_a_saved_vm_goes_on_as_another_generation(layout: Layout) -> None:
         assert [etree.tostring(each) for each in root.findall(tag)] == [
             etree.tostring(each) for each in before.findall(tag)
         ]
+
+
+def test_variables_of_firmware_lie_where_the_generation_has_them(layout: Layout) -> None:
+    """Those of the generation that was saved went with its domain."""
+    role = dataclasses.replace(BARE.role, hardware=Hardware(firmware=Firmware.UEFI))
+    secured, after = (dataclasses.replace(one, role=role) for one in (BARE, next_generation(SAVED)))
+    root = etree.fromstring(described(rendered(layout, secured), after, paths_of(layout, after)).encode())
+    assert root.findtext("os/nvram") == str(layout.nvram(after)) != str(layout.nvram(secured))
 
 
 @pytest.mark.parametrize(
