@@ -199,6 +199,26 @@ class TestQemuImgDisks(DisksContract):
             with pytest.raises(Permanent, match="not what was kept"):
                 disks.renew_overlay(saved)
 
+    def test_an_emulator_s_user_comes_in_last(
+        self, disks: Disks, layout: Layout, instance: Instance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """He could lead a path of what is still to be laid elsewhere, and root would write there."""
+        secured, tpm = with_firmware_and_tpm(layout, instance)
+        disks.lay_overlay(secured)
+        disks.prepare_checkpoint(secured, memory=False)
+        files = disks.keep_checkpoint(secured, memory=False)
+        assert files is not None
+        given, chown = list[Path](), os.chown
+
+        def seen(path: Path, *owner: int, follow_symlinks: bool = True) -> None:
+            assert tpm.parent.stat().st_uid == os.geteuid(), f"{path} is given to him when he is in already"
+            given.append(path)
+            chown(path, *owner, follow_symlinks=follow_symlinks)
+
+        monkeypatch.setattr(os, "chown", seen)
+        disks.renew_overlay(kept(secured, files, HostFit(qemu="", cpu="", boot="")))
+        assert [path for path in given if path.is_relative_to(tpm.parent)][-1] == tpm.parent
+
     def test_what_was_given_back_and_nobody_took_goes(self, disks: Disks, layout: Layout, instance: Instance) -> None:
         """libvirt erases a TPM's state with its domain: of one that never came to be, nobody else would."""
         secured, tpm = with_firmware_and_tpm(layout, instance)

@@ -29,6 +29,7 @@ SUFFIX: Final = ".board"
 MODE: Final = 0o600
 FILE_BYTES: Final = 16 << 20  # more than any firmware or TPM remembers
 FILES: Final = 32
+_KINDS: Final = 2  # of a TPM's state: one for each version
 _VARIABLES: Final = "variables"
 _TPM: Final = "tpm"
 _NEW: Final = ".new"
@@ -109,7 +110,7 @@ def _opened_directory(path: str, within: int | None = None) -> int:
 
 def _directories(handle: int) -> list[str]:
     with os.scandir(handle) as entries:
-        return sorted(one.name for one in entries if one.is_dir(follow_symlinks=False))
+        return sorted(one.name for one in entries if one.is_dir(follow_symlinks=False))[:_KINDS]
 
 
 def _add_state(tar: tarfile.TarFile, name: str, handle: int) -> None:
@@ -148,8 +149,12 @@ def _entry(name: str, found: os.stat_result) -> tarfile.TarInfo:
 
 
 def _lay(layout: Layout, instance: Instance, tar: tarfile.TarFile) -> None:
+    """Its emulator's user gets it from the innermost outwards: until the outermost is his, nobody but us can come in,
+    and change what a path leads to.
+    """
     nvram, tpm = layout.nvram(instance), layout.tpm(instance.vm_uuid)
-    for entry, path in _places(tar, nvram, tpm, instance.vm_uuid):
+    laid = list(_places(tar, nvram, tpm, instance.vm_uuid))
+    for entry, path in laid:
         if path == tpm and entry.isdir():
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(tpm)
@@ -162,10 +167,11 @@ def _lay(layout: Layout, instance: Instance, tar: tarfile.TarFile) -> None:
             assert content is not None, entry.name
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(content.read())
+    for entry, path in reversed(laid):
         # Variables are made root's: libvirt gives them to QEMU when it starts, as it does with those that it makes.
         if path != nvram:
+            path.chmod(entry.mode & 0o777)
             os.chown(path, entry.uid, entry.gid, follow_symlinks=False)
-            path.chmod(entry.mode)
 
 
 def _places(tar: tarfile.TarFile, nvram: Path, tpm: Path, uuid: str) -> Iterator[tuple[tarfile.TarInfo, Path]]:
