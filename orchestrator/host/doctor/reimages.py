@@ -22,11 +22,8 @@ _LEAST_MIB: Final = 256  # the memory of a small guest, and what it writes to it
 _DEVICES: Final = {DiskBus.VIRTIO: "virtio-blk-pci", DiskBus.SATA: "ide-hd", DiskBus.NVME: "nvme,serial=doctor"}
 _MACHINE: Final = ("-machine", "q35,accel=tcg", "-m", "64", "-nodefaults", "-display", "none", "-S", "-qmp", "stdio")
 _DISK: Final = ("-blockdev", "driver=null-co,node-name=disk,size=1048576,read-zeroes=on")
-_SAVE: Final = (
-    {"execute": "qmp_capabilities"},
-    {"execute": "migrate", "arguments": {"uri": "exec:cat > /dev/null"}},
-    {"execute": "quit"},
-)
+# What is in the way of a migration, which is how memory is saved. None is begun: QEMU may abort that is to quit then.
+_ASKED: Final = ({"execute": "qmp_capabilities"}, {"execute": "query-migrate", "id": "blocked"}, {"execute": "quit"})
 _SAID_MAX: Final = 120
 
 
@@ -62,11 +59,12 @@ def _road(hardware: Hardware) -> Road:
 
 
 def _refusal(device: str) -> str:
-    """In QEMU's words."""
+    """In QEMU's words (`blocked-reasons` of query-migrate, since QEMU 6.0)."""
     argv = (str(accelerators.EMULATOR), *_MACHINE, *_DISK, "-device", f"{device},drive=disk")
-    said = run(argv, stdin="".join(f"{json.dumps(one)}\n" for one in _SAVE))
+    said = run(argv, stdin="".join(f"{json.dumps(one)}\n" for one in _ASKED))
     answers = [json.loads(line) for line in said.splitlines()]
-    return next((str(one["error"]["desc"])[:_SAID_MAX] for one in answers if "error" in one), "")
+    info = next(one["return"] for one in answers if one.get("id") == "blocked")
+    return "; ".join(info.get("blocked-reasons", ()))[:_SAID_MAX]
 
 
 def room(settings: Config) -> Check:

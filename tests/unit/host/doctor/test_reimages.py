@@ -11,7 +11,7 @@ from orchestrator.host.config import Config
 from orchestrator.host.doctor import Verdict, reimages
 from orchestrator.model import DiskBus
 
-SAID = "State blocked by non-migratable device"
+SAID = "non-migratable device"
 NONE = dict.fromkeys(DiskBus, "")
 
 
