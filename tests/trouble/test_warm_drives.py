@@ -51,7 +51,7 @@ def test_who_cannot_do_without_its_drives_is_booted(fault: str) -> None:
         reached = fabric.instance()
         assert (reached.generation, reached.boot, reached.no_checkpoint, reached.strikes) == (generation, 3, "", 0)
         assert reached.checkpoint is not None
-        assert (reached.checkpoint.memory, bool(reached.no_memory)) == (None, True)
+        assert (reached.checkpoint.memory, bool(reached.checkpoint.no_memory)) == (None, True)
         assert not fabric.world.memories
         assert fabric.world.machines[NAME].drives.keys() == {"orders-0", "more"}
         reimaged(fabric)
