@@ -25,6 +25,7 @@ def entrance(present: Present, seen: Instance, phase: Phase) -> Iterator[Cause |
         yield None
         return
     with _ENTRANCE:
-        kept = [one for one in present.all(Instance) if one.phase.traits.takes_checkpoint and not one.sick_since_s]
+        there = present.instances().values()
+        kept = [one for one in there if one.phase.traits.takes_checkpoint and not one.sick_since_s]
         told = f"{len(kept)} are being taken"
         yield Cause(Kind.CHECKPOINT_AWAITED, detail=told) if len(kept) >= AT_ONCE else None

@@ -67,11 +67,9 @@ def take_step(
             with keeping.entrance(present, seen, then) as crowd:
                 if crowd is None:
                     return _enter(present, seen, then, now_s, because=because), 0.0
-            sick = learned(seen, waits_for=crowd, sick_since_s=before.sick_since_s or now_s)
-            return save(present, before, sick), keeping.AGAIN_S
+            return _sick(present, before, seen, crowd, now_s), keeping.AGAIN_S
         case Wait(seen, cause, again_s, True, note):
-            sick = learned(seen, waits_for=cause, sick_since_s=before.sick_since_s or now_s)
-            return save(present, before, sick, _event(sick, now_s, note) if note else None), again_s
+            return _sick(present, before, seen, cause, now_s, note), again_s
         case Wait(seen, cause, again_s, _, note):
             well = seen.serving and not seen.unwell_since_s
             sick_s = 0.0 if well else blameless_s(before, now_s)
@@ -89,6 +87,14 @@ def take_step(
                 note = kept(before, host.machine)
                 return _heal(present, before, failed, Leave(again=True), host.machine.clock.now_s(), note), 0.0
             return _ail(present, host, before, before, failed, budget)
+
+
+def _sick(
+    present: Present, before: Instance, seen: Instance, cause: Cause | None, now_s: float, note: str = ""
+) -> Instance:
+    """It cannot help waiting, for as long as it does."""
+    sick = learned(seen, waits_for=cause, sick_since_s=before.sick_since_s or now_s)
+    return save(present, before, sick, _event(sick, now_s, note) if note else None)
 
 
 def _heard(instance: Instance, host: Host) -> Instance:

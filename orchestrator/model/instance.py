@@ -234,6 +234,12 @@ class Instance:
         return self.checkpoint is not None and self.layered == self.generation
 
     @property
+    def is_restored(self) -> bool:
+        """Whether its boot is that of its checkpoint, which goes on: a boot of its disk has another id."""
+        kept = self.checkpoint
+        return self.from_checkpoint and kept is not None and self.boot_id == kept.boot_id
+
+    @property
     def setup_generation(self) -> int:
         """The generation whose setup its guest went through, as that was told: that which its checkpoint is of, where
         it goes on from one.

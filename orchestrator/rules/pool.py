@@ -98,9 +98,9 @@ def asked_at_once(instance: Instance) -> tuple[tuple[Probe, int], ...]:
 
 def _has_served_so(instance: Instance) -> bool:
     kept = instance.checkpoint
-    if kept is None or kept.memory is None or instance.boot_id != kept.boot_id:
+    if kept is None or kept.memory is None:
         return False
-    return kept.generation < instance.layered == instance.generation
+    return instance.is_restored and kept.generation < instance.generation
 
 
 def _from_the_host(end: Endpoint) -> tuple[Probe, int] | None:

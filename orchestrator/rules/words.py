@@ -52,7 +52,8 @@ def keeps_out(instance: Instance, now_s: float) -> Cause | None:
         return None
     said = last(instance)
     if instance.phase.traits.awaits_services:
-        return None if _restored(instance) and said is None else Cause(Kind.GUEST_WORD_AWAITED)
+        had_said = instance.is_restored and said is None  # before its checkpoint was taken
+        return None if had_said else Cause(Kind.GUEST_WORD_AWAITED)
     lapsed = said is not None and said.says is Says.READY
     return Cause(Kind.GUEST_WORD_LAPSED, detail=said.reason) if said is not None and lapsed else None
 
@@ -80,9 +81,3 @@ def acted_upon(instance: Instance) -> Word | None:
     may_have_a_seat = instance.phase.traits.seat in (Seating.TAKEN, Seating.KEPT)
     waits = instance.waits_for is not None and instance.waits_for.kind is Kind.GUEST_BUSY
     return word if waits or not may_have_a_seat else None
-
-
-def _restored(instance: Instance) -> bool:
-    """Whether the boot is that of a checkpoint, which was taken when its guest had said that it is ready."""
-    kept = instance.checkpoint
-    return instance.from_checkpoint and kept is not None and instance.boot_id == kept.boot_id

@@ -226,11 +226,11 @@ class Bench:
 
     def _busy_once_ms(self) -> float:
         argv = [*self.lab.client.prefix, sys.executable, "-m", "tests.bench.busy", f"{VIP}:80"]
-        port = self.lab.guest("web-0.bench", ["/bin/sh", "-c", busy.WHERE]).strip()
+        boot_id, port = self.lab.guest("web-0.bench", ["/bin/sh", "-c", busy.WHERE]).split()
         with (self.place / "last-connection").open("w+b") as out:
             asking = self.lab.host.popen(argv, stdout=out)
             time.sleep(2.0)  # It asks.
-            said_s = busy.say("web-0.bench", port)
+            said_s = busy.say("web-0.bench", boot_id, port)
             assert asking.wait(timeout=120) == 0, "it was let in to the end"
             out.seek(0)
             last_s = float(out.read())

@@ -133,24 +133,26 @@ def test_it_waits_while_automation_is_paused_or_somebody_is_out() -> None:
     all_renewed(fabric)
 
 
-def test_of_two_services_one_goes_first() -> None:
-    """A renewal is a whole setup of a guest: the host does one at a time."""
+def two_services() -> Fabric:
+    """Of one instance each, whose checkpoints are to be renewed."""
     fabric = deployed(Fabric(), instances=1)
     role = web_role(instances=1, local_storage=(), reimage=Road.WARM, checkpoint=KEPT)
     fabric.deploy(role, name="other", vip="203.0.113.11")
     fabric.until(fabric.quiet)
     fabric.world.pass_time(9 * DAY_S)
+    return fabric
+
+
+def test_of_two_services_one_goes_first() -> None:
+    """A renewal is a whole setup of a guest: the host does one at a time."""
+    fabric = two_services()
     all_renewed(fabric)
     rests(fabric)
 
 
 def test_a_daemon_that_starts_anew_knows_whom_it_renews() -> None:
     """Of two services, the other waits until that one has ended, and not only while one daemon lives."""
-    fabric = deployed(Fabric(), instances=1)
-    role = web_role(instances=1, local_storage=(), reimage=Road.WARM, checkpoint=KEPT)
-    fabric.deploy(role, name="other", vip="203.0.113.11")
-    fabric.until(fabric.quiet)
-    fabric.world.pass_time(9 * DAY_S)
+    fabric = two_services()
     fabric.until(lambda: any(one.phase is Phase.SETUP for one in fabric.instances()))
     for _ in range(2000):
         fabric.restart()

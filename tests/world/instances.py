@@ -6,7 +6,10 @@ import dataclasses
 import uuid
 
 from orchestrator.model import (
+    Checkpoint,
+    Digested,
     Goal,
+    HostFit,
     Instance,
     Nic,
     Role,
@@ -14,6 +17,7 @@ from orchestrator.model import (
     instance_name,
 )
 
+FIT = HostFit(qemu="7.2", cpu="a", boot="b")
 NIC = Nic(mac="52:54:00:12:34:56", address="10.77.0.10", tap="vr-shop-0")
 
 
@@ -36,5 +40,21 @@ def instance_of(role: Role, index: int = 0, *, service: str = "shop", **changes:
         nic=NIC,
         goal=Goal(role=role),
         role=role,
+    )
+    return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]
+
+
+def checkpoint(**changes: object) -> Checkpoint:
+    """Of a first generation that went through its setup, with its memory, kept on a host as `FIT` says."""
+    plain = Checkpoint(
+        generation=1,
+        boot=2,
+        boot_id="boot",
+        template="",
+        place="",
+        fit=FIT,
+        layer=Digested("a", 1),
+        memory=Digested("b", 1),
+        taken_at_s=0.0,
     )
     return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from orchestrator.model import (
-    Checkpoint,
     HostFit,
     Instance,
     InstanceName,
@@ -20,7 +19,7 @@ from orchestrator.model import (
 )
 from orchestrator.ports import Disks, Guest, Hypervisor, Inside
 from orchestrator.rules import roads
-from tests.world.instances import instance_of
+from tests.world.instances import checkpoint, instance_of
 
 SERVICE = "shop"
 NETWORK = "vmrole-shop"
@@ -92,7 +91,7 @@ def with_storage(instance: Instance) -> Instance:
 
 def kept(instance: Instance, files: Kept, fit: HostFit) -> Instance:
     """The instance with a checkpoint of its present generation, on whose layer it lies."""
-    checkpoint = Checkpoint(
+    of = checkpoint(
         generation=instance.generation,
         boot=1,
         boot_id="",
@@ -102,9 +101,8 @@ def kept(instance: Instance, files: Kept, fit: HostFit) -> Instance:
         layer=files.layer,
         memory=files.memory,
         board=files.board,
-        taken_at_s=0.0,
     )
-    return dataclasses.replace(instance, checkpoint=checkpoint, layered=instance.generation)
+    return dataclasses.replace(instance, checkpoint=of, layered=instance.generation)
 
 
 def next_generation(instance: Instance) -> Instance:

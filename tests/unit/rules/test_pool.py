@@ -7,11 +7,8 @@ import dataclasses
 import pytest
 
 from orchestrator.model import (
-    Checkpoint,
     CommandProbe,
-    Digested,
     Endpoint,
-    HostFit,
     HttpProbe,
     Instance,
     InstanceEndpoint,
@@ -27,6 +24,7 @@ from orchestrator.model import (
 from orchestrator.rules import pool
 from orchestrator.rules.pool import Wanted
 from tests.unit.control.fleet import deployed
+from tests.world.instances import checkpoint
 
 NOW_S = 1000.0
 UP = Seat(address="10.90.0.2", standing=Standing.UP, connections=1, pools=(PoolName("shop.web.http"),))
@@ -129,18 +127,7 @@ def test_a_seat_fits_in_all_pools_or_not(one: Instance) -> None:
         assert not pool.fits(seat, member)
 
 
-FILE = Digested("0" * 64, 1)
-KEPT = Checkpoint(
-    generation=1,
-    boot=2,
-    boot_id="a boot",
-    template="",
-    place="",
-    fit=HostFit(qemu="", cpu="", boot=""),
-    layer=FILE,
-    memory=FILE,
-    taken_at_s=0.0,
-)
+KEPT = checkpoint()
 HTTP = Endpoint(name="http", port=80, target=8080, mode=Mode.HTTP, probe=HttpProbe(path="/healthz"))
 TCP = Endpoint(name="ssh", port=22, target=2022)
 

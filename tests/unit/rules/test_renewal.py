@@ -10,7 +10,6 @@ import pytest
 from orchestrator.model import (
     Checkpoint,
     Checkpoints,
-    Digested,
     HostFit,
     Incarnation,
     Instance,
@@ -25,9 +24,8 @@ from orchestrator.model.checkpoint import DAY_S
 from orchestrator.rules import renewal, roads
 from orchestrator.rules.renewal import Around
 from tests.world.fabric import web_role
-from tests.world.instances import instance_of
+from tests.world.instances import FIT, checkpoint, instance_of
 
-FIT = HostFit(qemu="7.2", cpu="a", boot="b")
 ROLE = web_role(local_storage=(), reimage=Road.WARM, checkpoint=Checkpoints(max_age_s=10 * DAY_S, refresh=True))
 TAKEN_S = 1_000_000.0
 NOW_S = TAKEN_S + 9 * DAY_S
@@ -36,18 +34,8 @@ NOW_S = TAKEN_S + 9 * DAY_S
 def serving(index: int = 0) -> Instance:
     """In rotation since its checkpoint was taken, with nothing against its renewal."""
     bare = instance_of(ROLE, index, phase=Phase.SERVING, phase_since_s=TAKEN_S, served_at_s=TAKEN_S, boot=2)
-    checkpoint = Checkpoint(
-        generation=1,
-        boot=2,
-        boot_id="boot",
-        template=roads.built_from(ROLE),
-        place=roads.place_of(bare),
-        fit=FIT,
-        layer=Digested("a", 1),
-        memory=Digested("b", 1),
-        taken_at_s=TAKEN_S,
-    )
-    return replace(bare, checkpoint=checkpoint, layered=1, boot_id="boot", set_up=True, storage=1)
+    kept = checkpoint(template=roads.built_from(ROLE), place=roads.place_of(bare), taken_at_s=TAKEN_S)
+    return replace(bare, checkpoint=kept, layered=1, boot_id="boot", set_up=True, storage=1)
 
 
 def of(instance: Instance, **changes: object) -> Instance:

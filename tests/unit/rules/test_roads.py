@@ -9,9 +9,7 @@ import pytest
 
 from orchestrator.model import (
     Attachment,
-    Checkpoint,
     Checkpoints,
-    Digested,
     DiskBus,
     Firmware,
     Goal,
@@ -26,9 +24,8 @@ from orchestrator.model import (
 )
 from orchestrator.rules import roads
 from tests.world.fabric import web_role
-from tests.world.instances import instance_of
+from tests.world.instances import FIT, checkpoint, instance_of
 
-FIT = HostFit(qemu="7.2", cpu="a", boot="b")
 ROLE = web_role(local_storage=(), reimage=Road.WARM)
 TAKEN_S, NOW_S = 1000.0, 2000.0
 
@@ -36,18 +33,8 @@ TAKEN_S, NOW_S = 1000.0, 2000.0
 def with_checkpoint() -> Instance:
     """In the generation after the one that was kept, with nothing against it."""
     bare = instance_of(ROLE, generation=2)
-    checkpoint = Checkpoint(
-        generation=1,
-        boot=2,
-        boot_id="boot",
-        template=roads.built_from(ROLE),
-        place=roads.place_of(bare),
-        fit=FIT,
-        layer=Digested("a", 1),
-        memory=Digested("b", 1),
-        taken_at_s=TAKEN_S,
-    )
-    return replace(bare, checkpoint=checkpoint, storage=1)
+    kept = checkpoint(template=roads.built_from(ROLE), place=roads.place_of(bare), taken_at_s=TAKEN_S)
+    return replace(bare, checkpoint=kept, storage=1)
 
 
 def of_role(instance: Instance, role: Role) -> Instance:

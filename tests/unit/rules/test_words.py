@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.model import Checkpoint, Digested, HostFit, Instance, Phase, PoolName, Says, Seat, Standing, Word
+from orchestrator.model import Instance, Phase, PoolName, Says, Seat, Standing, Word
 from orchestrator.model.cause import Kind
 from orchestrator.rules import pool, words
 from orchestrator.rules.pool import Wanted
 from tests.unit.control.fleet import deployed
+from tests.world.instances import checkpoint
 
 NOW_S = 1000.0
 UP = Seat(address="10.90.0.2", standing=Standing.UP, connections=1, pools=(PoolName("shop.web.http"),))
@@ -115,18 +116,7 @@ def test_a_guest_is_answered_when_nobody_new_comes_to_it(one: Instance) -> None:
 
 def test_who_goes_on_from_a_checkpoint_had_said_so_before_it_was_taken(one: Instance) -> None:
     """In the checkpoint's own boot alone, and not against a word of its own."""
-    file = Digested("0" * 64, 1)
-    kept = Checkpoint(
-        generation=1,
-        boot=1,
-        boot_id=BOOT,
-        template="",
-        place="",
-        fit=HostFit(qemu="", cpu="", boot=""),
-        layer=file,
-        memory=file,
-        taken_at_s=0.0,
-    )
+    kept = checkpoint(boot=1, boot_id=BOOT)
     starting = replace(asked(one), phase=Phase.STARTING, phase_since_s=NOW_S - 10)
     restored = replace(starting, checkpoint=kept, layered=starting.generation)
     assert kind(restored) is None

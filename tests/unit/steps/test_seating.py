@@ -9,11 +9,12 @@ import pytest
 
 from orchestrator.drivers.fake.parts import FakeBalancer
 from orchestrator.errors import Unreachable
-from orchestrator.model import Checkpoint, Digested, HostFit, Instance, Phase, Seat, Standing, Verb
+from orchestrator.model import Instance, Phase, Seat, Standing, Verb
 from orchestrator.steps import phases, seating
 from orchestrator.steps.outcomes import Done, Wait
 from tests.unit.control.fleet import WEB, deployed
 from tests.world.fabric import Fabric
+from tests.world.instances import checkpoint
 
 
 def seat(fabric: Fabric, phase: Phase) -> tuple[Seat | None, str]:
@@ -105,19 +106,7 @@ def test_the_ledger_tells_what_was_cut() -> None:
 def restored(fabric: Fabric) -> Instance:
     """An instance that has been restored once more, and is about to join its pools."""
     one = fabric.instance()
-    file = Digested("0" * 64, 1)
-    fit = HostFit(qemu="", cpu="", boot="")
-    kept = Checkpoint(
-        generation=one.generation - 1,
-        boot=one.boot,
-        boot_id=one.boot_id,
-        template="",
-        place="",
-        fit=fit,
-        layer=file,
-        memory=file,
-        taken_at_s=0.0,
-    )
+    kept = checkpoint(generation=one.generation - 1, boot=one.boot, boot_id=one.boot_id)
     return dataclasses.replace(one, checkpoint=kept, layered=one.generation, phase=Phase.READY)
 
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from orchestrator.drivers.guest import windows_guest, windows_setup
 from orchestrator.drivers.guest.agent_commands import LEFT_ALONE_MAX_S, OUTPUT_BYTES
 from orchestrator.drivers.tools.hostile_text import harmless
-from orchestrator.model import AnswerFormat, Checkpoint, Digested, HostFit, Identity, InstanceName, Phase, Silence
+from orchestrator.model import AnswerFormat, Identity, InstanceName, Phase, Silence
+from tests.world.instances import checkpoint
 from tests.world.windows_agent import (
     EXEC,
     FILES,
@@ -153,17 +154,8 @@ def test_remains_of_another_instance_are_not_ours() -> None:
 
 def test_what_boots_from_a_checkpoint_knows_the_generation_of_its_setup() -> None:
     """It went through that of another generation of the same instance, and of none that is not its checkpoint's."""
-    checkpoint = Checkpoint(
-        generation=WEB.generation,
-        boot=2,
-        boot_id=IN_SECOND,
-        template="",
-        place="",
-        fit=HostFit(qemu="", cpu="", boot=""),
-        layer=Digested("", 0),
-        taken_at_s=1.0,
-    )
-    after = dataclasses.replace(WEB, generation=7, layered=7, checkpoint=checkpoint)
+    kept = checkpoint(generation=WEB.generation, boot_id=IN_SECOND, memory=None)
+    after = dataclasses.replace(WEB, generation=7, layered=7, checkpoint=kept)
     asked = guest(WindowsAgent())
     assert [asked.identity(after), asked.identity(after)][1] == Identity(
         boot_id=IN_SECOND, setup_boot_id=IN_FIRST, source="exec"
