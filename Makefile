@@ -52,7 +52,7 @@ test-windows: provision ## the Windows recipe on real media: WINDOWS_ISO=… VIR
 	$(PYTHON) -m pytest tests/windows -v -s -p no:cacheprovider
 
 .PHONY: bench
-bench: provision micro ## the numbers, each against a floor measured in the same run: build/bench.json
+bench: provision images ## the numbers, each against a floor measured in the same run: build/bench.json
 	$(LAB) -- $(PYTHON) -m tests.bench
 
 .PHONY: bench-peers

@@ -14,23 +14,25 @@ from pathlib import Path
 import vmrole_images
 
 from orchestrator.model import Carrier, InstanceName, Road
-from tests.bench import answers, busy, growth, healed, lost, paths
+from tests.bench import answers, busy, growth, healed, lost, paths, roads
 from tests.bench.convert import convert_ratio
 from tests.bench.dead_member import SILENT_WITHIN_S, out_of_the_pool_s
 from tests.bench.floor import Floor
 from tests.bench.hung_agents import HUNG, delays_ms
 from tests.bench.kept import Kept, pauses_s
 from tests.bench.mended import mended_s, network_mended_s
+from tests.bench.stopwatch import timed
 from tests.lab.harness import enter
 from tests.lab.harness.lab import Lab
 from tests.lab.harness.role import VMROLE, RoleDaemon
 from tests.world.waiting import until
 
 OUT = enter.REPOSITORY / "build" / "bench.json"
+IMAGES = enter.REPOSITORY / "build" / "images"
 VIP = "203.0.113.10"
 AT_LEAST = {
     "answers_per_s",
-    *(f"lost_{by}_sent_{carrier}" for by in ("requests", "by_swaps") for carrier in Carrier),
+    *(f"lost_{by}_sent_{carrier}" for by in ("requests", "warm_requests", "by_swaps") for carrier in Carrier),
     "nft_data_path",
     "haproxy_tcp_path",
     "haproxy_tcp_of_bare",
@@ -80,23 +82,22 @@ class Bench:
 
     def warm_ratio(self) -> Samples:
         """`vmrole reimage --wait` of an instance from its checkpoint against that from the image, without one."""
-        return "ratio", 0.1, self._road_ratios(Road.WARM, "warm, from its checkpoint", reimages=9)
+        return "ratio", roads.LIMITS[Road.WARM], self._road_ratios(Road.WARM, reimages=9)
 
     def prepared_ratio(self) -> Samples:
         """The same of a boot from its checkpoint, without a setup and its restart."""
-        return "ratio", 0.55, self._road_ratios(Road.PREPARED, "prepared, a boot from its checkpoint", reimages=5)
+        return "ratio", roads.LIMITS[Road.PREPARED], self._road_ratios(Road.PREPARED, reimages=5)
 
-    def _road_ratios(self, road: Road, words: str, *, reimages: int) -> list[float]:
-        """Reimages by the road, each ÷ the median of three from the image; `words` are what `why` says of it."""
-        self.apply(1)
-        cold = [timed(lambda: self.daemon.run("reimage", "web-0", "--wait")) for _ in range(3)]
-        self.apply(1, road=road)
-        self.daemon.run("reimage", "web-0", "--cold", "--wait")
-        taken = [timed(lambda: self.daemon.run("reimage", "web-0", "--wait")) for _ in range(reimages)]
-        print(f"  cold {cold}, {road} {taken} s", flush=True)
-        assert words in self.daemon.run("why", "web-0").stdout
+    def _road_ratios(self, road: Road, *, reimages: int) -> list[float]:
+        ratios = roads.ratio(self.daemon, lambda by: self.apply(1, road=by), road, reimages=reimages)
         self.delete()
-        return [each / statistics.median(cold) for each in taken]
+        return ratios
+
+    def debian(self) -> dict[str, Samples]:
+        """See roads."""
+        image = vmrole_images.ensure("debian", IMAGES).path
+        self.daemon.run("image", "add", str(image), "--name", "debian")
+        return roads.debian(self.daemon, VIP)
 
     def warm_by_hand(self) -> dict[str, Samples]:
         """Warm reimages until in rotation ÷ the same by hand: of one, pair by pair, and of eight at once. How long a
@@ -330,13 +331,6 @@ class Bench:
         return lost.lost_by_swaps(self.lab, self.daemon)
 
 
-def timed(do: Callable[[], object]) -> float:
-    """How long it takes, in seconds."""
-    began = time.monotonic()
-    do()
-    return time.monotonic() - began
-
-
 def cpu_s(pid: int) -> float:
     """Processor time of all threads of a process so far, in seconds (proc(5), stat fields 14 and 15)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -374,6 +368,7 @@ def measure(bench: Bench, names: list[str]) -> dict[str, Samples]:
         "killed": bench.killed,
         "hang_out_of_pool_s": bench.hang_out_of_pool_s,
         "warm_floor_ratio": bench.warm_by_hand,
+        "debian": bench.debian,
         "lost_requests": bench.lost_requests,
         "lost_by_swaps": bench.lost_by_swaps,
         "hung_agents": bench.hung_agents,
@@ -438,7 +433,7 @@ def main(names: list[str]) -> int:
 
 def _in_lab(names: list[str]) -> bool:
     """What needs a lab; all of it when no name is given."""
-    image = vmrole_images.ensure("micro", enter.REPOSITORY / "build" / "images").path
+    image = vmrole_images.ensure("micro", IMAGES).path
     with tempfile.TemporaryDirectory(prefix="vmrole-bench-") as place, Lab() as lab:
         daemon = lab.daemon(Path(place) / "vmrole")
         daemon.start()

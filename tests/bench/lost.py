@@ -4,13 +4,14 @@ balancer; and what the same costs where it is done wrongly.
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from orchestrator.model import Carrier
+from orchestrator.model import Carrier, Road
 from tests.contract.suites.exchange import Load as Exchanged
 from tests.lab import deployments
 from tests.lab.harness.lab import Lab
@@ -29,6 +30,26 @@ _END: Final = {
 }
 Samples = tuple[str, float | None, list[float]]  # as in __main__
 
+
+@dataclasses.dataclass(frozen=True)
+class Roll:
+    """What is asked for while five are reimaged one after the other, and by which road."""
+
+    road: Road
+    drain: str
+    path: str
+    rate_rps: float
+    requests: int = 0  # at least
+
+
+ROLLS: Final = (
+    Roll(Road.COLD, "30 s", "/", _RATE_RPS, REQUESTS_MIN),
+    Roll(Road.COLD, "30 s", _SLOW, _SLOW_RPS),
+    Roll(Road.COLD, "0 s", _SLOW, _SLOW_RPS),
+    Roll(Road.WARM, "30 s", "/", _RATE_RPS, REQUESTS_MIN),
+    Roll(Road.WARM, "30 s", _SLOW, _SLOW_RPS),
+)
+
 SERVICE: Final = """service: bench
 vip: {vip}
 upgrade: {{domains: 5}}
@@ -36,6 +57,7 @@ roles:
   web:
     image: micro
     instances: {instances}
+    reimage: {road}
     size: {{vcpus: 1, memory: 128 MiB}}
     drain: {drain}
     endpoints:
@@ -60,32 +82,33 @@ roles:
 
 
 def lost_requests(lab: Lab, daemon: RoleDaemon, place: Path, vip: str) -> dict[str, Samples]:
-    """A rolling reimage of five loses nothing of ten thousand requests, and of those that take half a second; with
-    the drain switched off it loses some of those.
+    """A rolling reimage of five loses nothing of ten thousand requests, and of those that take half a second, whether
+    they are made of the image or restored; with the drain switched off it loses some of those.
     """
     found: dict[str, Samples] = {}
     for carrier in Carrier:
-        rolled: list[Rolled] = []
-        for drain, path, rate_rps, requests in (
-            ("30 s", "/", _RATE_RPS, REQUESTS_MIN),
-            ("30 s", _SLOW, _SLOW_RPS, 0),
-            ("0 s", _SLOW, _SLOW_RPS, 0),
-        ):
-            text = SERVICE.format(vip=vip, instances=INSTANCES, drain=drain, end=_END[carrier])
-            daemon.run("apply", "-f", "-", "--wait", text=text)
-            with Load(lab.client, f"http://{vip}{path}", rate_rps, place / "load.json") as load:
-                _reimage(daemon, 1.02 * requests / rate_rps)
-                rolled.append(Rolled(load.account()))
-            print(f"  {carrier}, drain {drain}: {rolled[-1]}", flush=True)
-            daemon.run("delete", "service", "bench", "--wait")
-        kept, slow, cut = rolled
+        kept, slow, cut, warm, warm_slow = (_rolled(lab, daemon, place, vip, carrier, roll) for roll in ROLLS)
         found |= {
             f"lost_requests_{carrier}": ("requests", 0.0, [kept.failed]),
             f"lost_requests_sent_{carrier}": ("requests", float(REQUESTS_MIN), [kept.ok + kept.failed]),
             f"lost_slow_requests_{carrier}": ("requests", 0.0, [slow.failed]),
             f"{CONTROLS[0]}_{carrier}": ("requests", None, [cut.failed]),
+            f"lost_warm_requests_{carrier}": ("requests", 0.0, [warm.failed]),
+            f"lost_warm_requests_sent_{carrier}": ("requests", float(REQUESTS_MIN), [warm.ok + warm.failed]),
+            f"lost_slow_warm_requests_{carrier}": ("requests", 0.0, [warm_slow.failed]),
         }
     return found
+
+
+def _rolled(lab: Lab, daemon: RoleDaemon, place: Path, vip: str, carrier: Carrier, roll: Roll) -> Rolled:
+    text = SERVICE.format(vip=vip, instances=INSTANCES, drain=roll.drain, road=roll.road, end=_END[carrier])
+    daemon.run("apply", "-f", "-", "--wait", text=text)
+    with Load(lab.client, f"http://{vip}{roll.path}", roll.rate_rps, place / "load.json") as load:
+        times = _reimage(daemon, roll)
+        account = Rolled(load.account())
+    print(f"  {carrier}, {roll.road}, drain {roll.drain}: {times} times, {account}", flush=True)
+    daemon.run("delete", "service", "bench", "--wait")
+    return account
 
 
 class Rolled:
@@ -99,12 +122,15 @@ class Rolled:
         return f"ok {self.ok:.0f}, failed {self.failed:.0f} {self._reasons}"
 
 
-def _reimage(daemon: RoleDaemon, at_least_s: float) -> None:
-    """Once, or as often as so much time takes."""
-    until_s = time.monotonic() + at_least_s
-    daemon.run("reimage", "bench", "--wait")
-    while time.monotonic() < until_s:
-        daemon.run("reimage", "bench", "--wait")
+def _reimage(daemon: RoleDaemon, roll: Roll) -> int:
+    """All five, as often as so many requests take, and once at least; returns how often."""
+    until_s = time.monotonic() + 1.02 * roll.requests / roll.rate_rps
+    times = 0
+    while times == 0 or time.monotonic() < until_s:
+        taken = daemon.run("reimage", "bench", "--wait").stderr
+        assert taken.count(f": {roll.road}, ") >= INSTANCES or roll.road is Road.COLD, taken
+        times += 1
+    return times
 
 
 def _number(value: object) -> float:
