@@ -59,13 +59,14 @@ _UNFIT: Final[tuple[tuple[Callable[[Role], bool], str], ...]] = (
 
 # What its memory cannot be restored with: its disk can be booted.
 _UNFIT_MEMORY: Final[tuple[tuple[Callable[[Role], bool], str], ...]] = (
-    (lambda role: role.os is not Os.LINUX, "only Linux guests are restored"),
+    (lambda role: role.os is Os.WINDOWS and bool(role.local_storage or role.drives),
+     "a Windows does not let go of its local storage and drives"),
     (lambda role: role.hardware.disk_bus is not DiskBus.VIRTIO, "its disk is not a virtio one"),
     (lambda role: bool(role.libvirt_xml), "its VM is not ours alone (libvirt.xml)"),
     (lambda role: bool(role.shares), "what serves its shares is not saved with it"),
     (lambda role: role.devices.screen, "it has a screen that others may look at"),
     (lambda role: role.devices.hugepages, "its memory is of huge pages"),
-)
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from orchestrator.model import (
     HostFit,
     Instance,
     Kept,
+    Os,
     Phase,
     Power,
     Road,
@@ -126,13 +127,19 @@ def _make_ready(instance: Instance, host: Machine, *, disc: bool) -> str:
 
 
 def _written(instance: Instance, host: Machine) -> Outcome | None:
-    """None: its guest has written to its disk what it held back. Else what to wait for, or why that never is so."""
+    """None: its guest has written to its disk what it held back. Else what to wait for, or why that never is so: a
+    Windows is shut down for its disk then.
+    """
     written = host.guest.write_out(instance)
     if isinstance(written, Silence):
         if _is_late(instance, host):
             return _without(instance, host, written.reason)
         return Wait(instance, Cause(Kind.CHECKPOINT_BEING_TAKEN, detail=written.reason), SOON_S)
-    return _without(instance, host, written, lasts=True) if written else None
+    if not written:
+        return None
+    if instance.role.os is Os.WINDOWS:
+        return _no_memory(instance, written, lasts=True)
+    return _without(instance, host, written, lasts=True)
 
 
 def _apart(instance: Instance, host: Machine) -> Outcome | None:
@@ -182,7 +189,8 @@ def _shut_down(instance: Instance, host: Machine, domain: Domain | None) -> Outc
             return _without(instance, host, str(error))
         return Wait(instance, Cause(Kind.CHECKPOINT_BEING_TAKEN, reason=of_error(error)), SHORTLY_S)
     if not asked_s:
-        if isinstance(written := _written(instance, host), Wait | Done):
+        by_itself = instance.role.os is Os.WINDOWS  # which writes as it shuts down, or does not go on at all
+        if not by_itself and isinstance(written := _written(instance, host), Wait | Done):
             return written
         host.hypervisor.ask_shutdown(instance.name)
     asked = replace(instance, asked_at_s=asked_s or now_s)

@@ -156,12 +156,14 @@ def test_another_boot_of_the_host_takes_nothing_from_it() -> None:
 
 
 def test_a_windows_takes_it_where_its_role_says_warm() -> None:
-    """Its memory is not kept, which is told; its guest knows the generation of its setup."""
+    """With local storage its memory is not kept, which is told; its guest knows the generation of its setup."""
     role = replace(PREPARED.role, os=Os.WINDOWS, drives=(), reimage=Road.WARM)
+    assert role.local_storage
     life, fabric = Life(role=role), Fabric()
     life.lived(fabric)
     reached = fabric.instance()
     assert (reached.generation, reached.setup_generation, reached.strikes) == (2, 1, 0)
-    assert reached.road == "prepared, a boot from its checkpoint: only Linux guests are restored"
+    told = "prepared, a boot from its checkpoint: a Windows does not let go of its local storage and drives"
+    assert reached.road == told
     assert not fabric.world.memories
     life.gone(fabric)

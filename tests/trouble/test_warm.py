@@ -15,6 +15,7 @@ from orchestrator.model import (
     Firmware,
     Hardware,
     Instance,
+    Os,
     PausedBy,
     Phase,
     Power,
@@ -44,6 +45,28 @@ def test_it_goes_by_the_warm_road() -> None:
     assert [verbs.count(verb) for verb in ("save", "keep_checkpoint", "restore", "lay_overlay")] == [1, 1, 3, 1]
     assert "ask_shutdown" not in verbs, "a shutdown was waited for, of which nothing is kept"
     WARM.gone(fabric)
+
+
+def of_windows(life: Life) -> Life:
+    """The same of a Windows, which has no local storage and no drive."""
+    return Life(role=dataclasses.replace(life.role, os=Os.WINDOWS, local_storage=(), drives=()))
+
+
+def test_a_windows_goes_by_it() -> None:
+    """Restored as a Linux is; one that cannot be made to write is shut down, and booted from then on."""
+    life, fabric = of_windows(WARM), Fabric()
+    life.lived(fabric)
+    assert (fabric.instance().generation, fabric.instance().road) == (2, "warm, from its checkpoint")
+    assert "ask_shutdown" not in fabric.trouble.verbs
+    life.gone(fabric)
+
+    fabric = Fabric()
+    fabric.world.faults.unwritten.add(NAME)
+    life.lived(fabric)
+    assert fabric.instance().no_memory == "its agent runs no commands"
+    assert fabric.instance().road.startswith("prepared, a boot from its checkpoint: ")
+    assert not fabric.world.memories
+    life.gone(fabric)
 
 
 def found_by_verify(fabric: Fabric) -> list[str]:

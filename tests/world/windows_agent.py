@@ -59,6 +59,10 @@ class WindowsAgent:
         self.garbage: str | None = None
         self.started: list[str] = []
         self.resets_seen = 0
+        self.system: object = {"id": "mswindows", "kernel-version": "10.0", "kernel-release": "20348"}
+        self.clock_off_s = 0.0
+        self.sets_clock = True
+        self.flush_code = 0  # what the script ends in that has it write to its disk
         self._running: dict[int, tuple[float, str]] = {}
         self._places: dict[int, int] = {}  # in files that are open
 
@@ -75,6 +79,15 @@ class WindowsAgent:
         match command:
             case "guest-ping" | "guest-file-close":
                 return {}
+            case "guest-get-osinfo":
+                return self.system
+            case "guest-get-time":
+                return int((time.time() + self.clock_off_s) * 1e9)
+            case "guest-set-time" if self.sets_clock:
+                self.clock_off_s = arguments["time"] / 1e9 - time.time()
+                return {}
+            case "guest-set-time":
+                raise AgentRefused("Failed to set the time: A required privilege is not held by the client.")
             case "guest-get-host-name":
                 return {"host-name": self.host_name}
             case "guest-file-open":
@@ -97,7 +110,8 @@ class WindowsAgent:
                 started_at_s, output = self._running[arguments["pid"]]
                 if time.monotonic() < started_at_s + self.running_for_s:
                     return {"exited": False}
-                return {"exited": True, "exitcode": 0, "out-data": base64.b64encode(output.encode()).decode()}
+                code = self.flush_code if self.started[arguments["pid"] - 1] == "# vmrole flush 1" else 0
+                return {"exited": True, "exitcode": code, "out-data": base64.b64encode(output.encode()).decode()}
             case _:
                 raise AssertionError(command)
 

@@ -1,4 +1,4 @@
-"""A Linux guest that was restored from its memory: told the time, and given random bytes; whether it may be at all.
+"""A guest that was restored from its memory: told the time, and given random bytes; whether it may be at all.
 
 Its clock stands where it was saved. It is set and read again until it is known to be right; between the question and
 the answer it may be off by as much as that took, so a slow answer counts for nothing. An agent that lacks hwclock
@@ -7,6 +7,7 @@ sets none: there the guest's own `date` does, at the full second, and what it wa
 Its kernel knows by vmgenid that its randomness was seen before, and makes it anew at once, where it has a driver that
 has found the device: Debian's kernel for clouds has none. There a program of the guest's has the kernel do so
 (RNDRESEEDCRNG, random(4)), of random bytes of the host's among others; before 5.18 that was not sure to help.
+Windows' own (CNG) heeds vmgenid since 8 and Server 2012 (Microsoft, Virtual Machine Generation ID, 2012).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Final
 from orchestrator.drivers.guest.agent_commands import AgentCommands, Ended
 from orchestrator.drivers.tools.agent_channel import AgentBroken, AgentForbids, AgentRefused, AgentSilent
 from orchestrator.drivers.tools.hostile_text import harmless
-from orchestrator.model import Instance, InstanceName
+from orchestrator.model import Instance, InstanceName, Os
 from orchestrator.ports import Clock
 
 CLOCK_OFF_S: Final = 0.1
@@ -46,6 +47,7 @@ RESEEDS: Final = "its kernel makes its randomness anew"
 RANDOM_FILE: Final = "/dev/urandom"
 BY_KERNEL: Final = "its kernel, which knows vmgenid"
 BY_AGENT: Final = "a program in it, through its agent: its kernel has no driver for vmgenid"
+WINDOWS_SINCE: Final = (6, 2)  # 8 and Server 2012, whose random numbers heed vmgenid
 _NS: Final = 1_000_000_000
 _AHEAD_S: Final = 0.05  # At least so long before the full second the command is sent.
 _WORDS: Final = 80
@@ -70,7 +72,9 @@ class Awakening:
         return self._by.get(name, "")
 
     def unfit(self, instance: Instance) -> str:
-        """See ports.Guest. Raises AgentSilent."""
+        """See ports.Guest. Raises AgentSilent, AgentRefused."""
+        if instance.role.os is Os.WINDOWS:
+            return self._windows_unfit(instance.name)
         known = self._notices(instance.name)
         if known is None:
             return "its agent shows no files: nobody knows whether its kernel notices that it is restored"
@@ -91,8 +95,10 @@ class Awakening:
 
         What takes a program in the guest is begun first, and asked for last.
         """
-        self._stir(instance.name)
-        notices = self._notices(instance.name)
+        windows = instance.role.os is Os.WINDOWS
+        if not windows:
+            self._stir(instance.name)
+        notices = windows or self._notices(instance.name)
         self._by[instance.name] = BY_KERNEL if notices else BY_AGENT
         reseeded = "" if notices else self._reseed(instance)
         if reseeded:
@@ -108,6 +114,15 @@ class Awakening:
         if reseeded is None and (reseeded := self._reseed(instance)) is None:
             raise AgentSilent(RESEEDS)
         return reseeded
+
+    def _windows_unfit(self, name: InstanceName) -> str:
+        told = self._commands.call(name, "guest-get-osinfo")
+        version = told.get("kernel-version") if isinstance(told, dict) else None
+        release = _RELEASE.match(version) if isinstance(version, str) else None
+        if release is not None and (int(release[1]), int(release[2])) >= WINDOWS_SINCE:
+            return ""
+        of = harmless(version, _WORDS) if isinstance(version, str) and release else "of no known version"
+        return f"its Windows ({of}) may give the same random numbers twice; 8, Server 2012 or later need not"
 
     def _notices(self, name: InstanceName) -> bool | None:
         """Whether its kernel is told by vmgenid that it was restored; None where its agent shows no files."""
@@ -154,7 +169,9 @@ class Awakening:
         try:
             at_ns = int((self._clock.now_s() + unsure_s) * _NS)
             self._commands.call(instance.name, "guest-set-time", time=at_ns)
-        except AgentRefused:
+        except AgentRefused as refused:
+            if instance.role.os is Os.WINDOWS:
+                return f"its agent does not set its clock: {refused}"
             return self._set_by_command(instance, off_s, unsure_s)
         return ""
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from orchestrator.drivers.evidence import Transcript
-from orchestrator.drivers.guest import agent_facts, drive_disks, host_probe, identity_marks
+from orchestrator.drivers.guest import agent_facts, drive_disks, host_probe, identity_marks, windows_scripts
 from orchestrator.drivers.guest.agent_commands import AgentCommands, Agents, Resets
 from orchestrator.drivers.guest.awakening import CLOCK_LAST_NS, Awakening
 from orchestrator.drivers.guest.linux_guest import LinuxGuest
@@ -135,28 +135,26 @@ class LibvirtGuest:
 
     def unfit(self, instance: Instance) -> str | Silence:
         """See ports.Guest."""
-        if instance.role.os is not Os.LINUX:
-            return "only Linux guests are restored"
         try:
             return self._awakening.unfit(instance)
         except (AgentSilent, AgentRefused) as silent:
             return self._silence(instance, "unfit", silent)
 
     def write_out(self, instance: Instance) -> str | Silence:
-        """See ports.Guest. A Windows is only ever kept when it has shut down, and does so then."""
-        if instance.role.os is not Os.LINUX:
-            return ""
+        """See ports.Guest."""
+        argv = SYNC if instance.role.os is Os.LINUX else windows_scripts.flush()
         try:
-            ended = self._commands.run(instance, "sync", SYNC)
+            ended = self._commands.run(instance, "sync", argv)
         except AgentRefused as refused:
             return harmless(f"its agent has nothing written to its disk: {refused}", REASON_CHARS)
         except AgentSilent as silent:
             return self._silence(instance, "write_out", silent)
         if ended is None:
             return Silence(reason="it writes to its disk what it held back")
-        return (
-            "" if ended.status == 0 else f"it cannot write to its disk what it held back (sync exits {ended.status})"
-        )
+        if ended.status == 0:
+            return ""
+        said = harmless(ended.text.strip(), REASON_CHARS) or f"exits {ended.status}"
+        return f"it cannot write to its disk what it held back: {said}"
 
     def take_up(self, instance: Instance, attached: Attachment) -> str | Silence:
         """See ports.Guest."""

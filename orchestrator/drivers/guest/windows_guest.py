@@ -62,6 +62,7 @@ class _Look:
 
     vm_uuid: str
     resets: int
+    is_restored: bool  # or is being restored, or saved for it
     status: Status
     identity: Identity
     at_s: float
@@ -114,6 +115,8 @@ class WindowsGuest:
         last = self._looks.get(name)
         if last is not None and (last.vm_uuid, last.resets) != (instance.vm_uuid, resets):
             last = None
+        if last is not None and instance.phase.traits.saves and not last.is_restored:  # Is it what was saved?
+            last = None
         try:
             if last is not None and self._clock.monotonic_s() < last.at_s + _stands_for_s(last, instance):
                 self._commands.call(name, "guest-ping")
@@ -146,7 +149,9 @@ class WindowsGuest:
             source="exec" if status.boot else "ping",
             unfinished=unfinished or ("" if again else windows_setup.CONFIRMING),
         )
-        return _Look(instance.vm_uuid, resets, status, identity, self._clock.monotonic_s(), took_s)
+        return _Look(
+            instance.vm_uuid, resets, instance.phase.traits.saves, status, identity, self._clock.monotonic_s(), took_s
+        )
 
     def _by_script(self, instance: Instance) -> tuple[Status, float] | None:
         """What it says and how long it took; None while it runs.

@@ -59,6 +59,11 @@ def services(required: Sequence[str]) -> Argv:
     return argv
 
 
+def flush() -> Argv:
+    """Has it write to its volumes what it holds back; ends in 1 and says why where it cannot."""
+    return _powershell(_text("flush.ps1"))
+
+
 def _powershell(script: str) -> Argv:
     encoded = base64.b64encode(script.encode("utf-16-le")).decode()
     return (POWERSHELL, "-NoProfile", "-NonInteractive", "-EncodedCommand", encoded)

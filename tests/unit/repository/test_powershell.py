@@ -47,7 +47,11 @@ def rendered() -> dict[str, str]:
     drive = {str(name): text for _, name, text in parts_of(answers) if text.startswith("#ps1")}
     assert len(drive) == 2
     found |= {f"config drive: {name}": text for name, text in drive.items()}
-    asked = {"status": windows_scripts.status(), "services": windows_scripts.services(ODD_NAMES)}
+    asked = {
+        "status": windows_scripts.status(),
+        "services": windows_scripts.services(ODD_NAMES),
+        "flush": windows_scripts.flush(),
+    }
     found |= {f"agent: {name}": base64.b64decode(argv[-1]).decode("utf-16-le") for name, argv in asked.items()}
     return found | {"image build": image.SCRIPT.read_text().replace("\n", "\r\n")}
 

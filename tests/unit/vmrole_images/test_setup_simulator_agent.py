@@ -31,7 +31,22 @@ class Machine:
         setup_simulator.seal(self.system)
         self.world: World = world.power_on((self.system,), BOOT, lambda: self.now_s)
         self.power: list[str] = []
-        self.agent = Agent(self.world, self.power.append, lambda: [("Ethernet", "52:54:00:00:00:01", "10.90.0.2/24")])
+        self.flushes = 0
+        self.world.flush = self._flush
+        cards = [("Ethernet", "52:54:00:00:00:01", "10.90.0.2/24")]
+        self.at_ns = 0
+        self.agent = Agent(self.world, self.power.append, lambda: cards, self)
+
+    def now_ns(self) -> int:
+        """As its clock stands."""
+        return self.at_ns
+
+    def set_ns(self, at_ns: int) -> None:
+        """Sets it."""
+        self.at_ns = at_ns
+
+    def _flush(self) -> None:
+        self.flushes += 1
 
     def ask(self, command: str, **arguments: object) -> Any:
         """What the agent returns; the description of an error."""
@@ -97,6 +112,19 @@ def test_it_says_what_windows_says(machine: Machine) -> None:
     assert {"guest-ping", "guest-file-read"} < allowed
     assert not {"guest-exec", "guest-exec-status"} & allowed
     assert machine.ask("guest-exec", path="powershell.exe") == "Command guest-exec has been disabled"
+
+
+def test_its_clock_is_set_to_the_millisecond(machine: Machine) -> None:
+    """As SetSystemTime does; without a time it would ask a server, and there is none."""
+    assert machine.ask("guest-set-time", time=1_795_000_000_123_456_789) == {}
+    assert machine.ask("guest-get-time") == machine.at_ns == 1_795_000_000_123_000_000
+    assert machine.ask("guest-set-time") == "Failed to set the time"
+
+
+def test_it_writes_what_it_held_back_when_it_is_asked_to(machine: Machine) -> None:
+    """By vmrole's own question, which prints nothing."""
+    assert machine.run(windows_scripts.flush()) == ""
+    assert machine.flushes == 1
 
 
 def test_files_are_those_of_its_drive(machine: Machine) -> None:

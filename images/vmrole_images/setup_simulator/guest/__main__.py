@@ -23,7 +23,7 @@ def main() -> None:
     threading.excepthook = _complain
     world = power_on((Drive("C", machine.SYSTEM, DriveType.FIXED),), machine.boot_text())
     power = _Power()
-    agent = Agent(world, power.down, machine.interfaces)
+    agent = Agent(world, power.down, machine.interfaces, machine.SystemClock())
     for work in (lambda: machine.serve_agent(agent.answer), lambda: _set_up(world, power), lambda: _serve(world)):
         threading.Thread(target=work, daemon=True).start()
     machine.watch_power_button(lambda: power.down("powerdown"))

@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from vmrole_images.setup_simulator.guest import scripts
 from vmrole_images.setup_simulator.guest.drive import locate
@@ -21,11 +21,22 @@ VERSION = "107.0.1"  # of the agent in a virtio-win release
 EXEC_S = 0.3  # PowerShell is not there at once.
 READ_DEFAULT_BYTES, READ_MAX_BYTES = 4096, 48 << 20
 FIRST_NUMBER = 1000
+TICK_NS = 1_000_000  # SetSystemTime takes milliseconds.
 Json = Mapping[str, Any]
 
 
 class _Refused(Exception):
     """An error answer of class GenericError."""
+
+
+class Clock(Protocol):
+    """The machine's own, in nanoseconds since 1970."""
+
+    def now_ns(self) -> int:
+        """What time it is by it."""
+
+    def set_ns(self, at_ns: int) -> None:
+        """Sets it."""
 
 
 class Agent:
@@ -35,11 +46,16 @@ class Agent:
     """
 
     def __init__(
-        self, world: World, power: Callable[[str], None], interfaces: Callable[[], list[tuple[str, str, str]]]
+        self,
+        world: World,
+        power: Callable[[str], None],
+        interfaces: Callable[[], list[tuple[str, str, str]]],
+        clock: Clock,
     ) -> None:
         self._world = world
         self._power = power
         self._interfaces = interfaces
+        self._clock = clock
         self._number = FIRST_NUMBER
         self._files: dict[int, _File] = {}
         self._ended: dict[int, tuple[float, str]] = {}
@@ -49,6 +65,8 @@ class Agent:
             "guest-ping": lambda _asked: {},
             "guest-info": self._info,
             "guest-get-osinfo": lambda _asked: OS_INFO,
+            "guest-get-time": lambda _asked: clock.now_ns(),
+            "guest-set-time": self._set_time,
             "guest-get-host-name": lambda _asked: {"host-name": world.computer()},
             "guest-network-get-interfaces": self._network,
             "guest-file-open": self._open,
@@ -108,6 +126,13 @@ class Agent:
             addresses = [{"ip-address-type": "ipv4", "ip-address": ip, "prefix": int(prefix)}] if prefix else []
             answer.append({"name": name, "hardware-address": mac, "ip-addresses": addresses})
         return answer
+
+    def _set_time(self, asked: Json) -> object:
+        at_ns = asked.get("time")
+        if not isinstance(at_ns, int) or at_ns < 0:  # Without one it is w32time that is asked: there is none here.
+            raise _Refused("Failed to set the time")
+        self._clock.set_ns(at_ns // TICK_NS * TICK_NS)
+        return {}
 
     def _next(self) -> int:
         self._number += 1

@@ -45,6 +45,18 @@ def boot_text() -> str:
     return file.read_text()
 
 
+class SystemClock:
+    """Linux's own."""
+
+    def now_ns(self) -> int:
+        """See agent.Clock."""
+        return time.time_ns()
+
+    def set_ns(self, at_ns: int) -> None:
+        """See agent.Clock."""
+        time.clock_settime_ns(time.CLOCK_REALTIME, at_ns)
+
+
 def attach_discs() -> list[Drive]:
     """The CDs in the drives as D:, E:…, mounted as Windows sees them: by their Joliet names."""
     discs: list[Drive] = []

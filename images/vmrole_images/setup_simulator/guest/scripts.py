@@ -52,6 +52,9 @@ def _powershell(world: World, arguments: Sequence[str]) -> str:
             return status(world)
         case ["#", "vmrole", "services", "1", *required]:
             return services(world, tuple(unquote(name) for name in required))
+        case ["#", "vmrole", "flush", "1"]:
+            world.flush()
+            return ""
         case _:
             raise CannotRun("the simulator does not know this script")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import os
 import time
 from collections.abc import Callable
 
@@ -29,6 +30,7 @@ class World:
     booted_s: float
     options: Options
     clock: Callable[[], float] = time.monotonic
+    flush: Callable[[], None] = os.sync  # writes to the drives what is held back
 
     @property
     def system(self) -> Drive:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+import time
+from typing import Any, Final
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from orchestrator.drivers.guest import windows_guest, windows_setup
 from orchestrator.drivers.guest.agent_commands import LEFT_ALONE_MAX_S, OUTPUT_BYTES
+from orchestrator.drivers.guest.awakening import BY_KERNEL, CLOCK_OFF_S
+from orchestrator.drivers.guest.guest_agent import LibvirtGuest
 from orchestrator.drivers.tools.hostile_text import harmless
 from orchestrator.model import AnswerFormat, Identity, InstanceName, Phase, Silence
 from tests.world.instances import checkpoint
@@ -29,6 +32,7 @@ from tests.world.windows_agent import (
     WindowsAgent,
     guest,
     identified,
+    of_windows,
     status,
     without_exec,
 )
@@ -160,7 +164,6 @@ def test_what_boots_from_a_checkpoint_knows_the_generation_of_its_setup() -> Non
     assert [asked.identity(after), asked.identity(after)][1] == Identity(
         boot_id=IN_SECOND, setup_boot_id=IN_FIRST, source="exec"
     )
-    assert guest(WindowsAgent()).write_out(after) == ""
     cold = dataclasses.replace(after, layered=0)
     asked = guest(WindowsAgent())
     found = [asked.identity(cold), asked.identity(cold)][1]
@@ -428,3 +431,72 @@ def test_no_secret_stands_at_the_end_of_a_long_journal() -> None:
         agent.without_powershell = "x" * length + "\r\nnet user a geheim /passwordreq:yes\r\n" + "y" * 100
         told = guest(agent).evidence(WEB)["journal.txt"].decode()
         assert "geheim" not in told
+
+
+RESTORED: Final = of_windows(boot_id=IN_SECOND)
+
+
+def test_a_restored_windows_is_told_the_time() -> None:
+    """By its agent, which alone can: and its random numbers are its own since Windows 8, by vmgenid."""
+    agent = WindowsAgent()
+    agent.clock_off_s = -86_400.0
+    asked = guest(agent)
+    assert asked.awaken(RESTORED) == ""
+    assert abs(agent.clock_off_s) <= CLOCK_OFF_S
+    assert asked.randomness(RESTORED) == BY_KERNEL
+    assert not agent.started, "Linux's commands mean nothing there"
+    agent.clock_off_s, agent.sets_clock = 7200.0, False
+    assert "its agent does not set its clock: Failed to set the time" in str(asked.awaken(RESTORED))
+
+
+@pytest.mark.parametrize(
+    ("system", "words"),
+    [
+        ({"kernel-version": "10.0"}, ""),
+        ({"kernel-version": "6.2"}, ""),
+        ({"kernel-version": "6.1"}, "its Windows (6.1) may give the same random numbers twice"),
+        ({"kernel-version": "6.1\x1b[2J"}, "its Windows (6.1"),
+        ({"kernel-version": 10}, "its Windows (of no known version)"),
+        ({}, "its Windows (of no known version)"),
+        ("Windows", "its Windows (of no known version)"),
+    ],
+)
+def test_a_windows_that_may_repeat_itself_is_not_restored(system: object, words: str) -> None:
+    """Its version is what it says, and is told as it may be shown."""
+    agent = WindowsAgent()
+    agent.system = system
+    unfit = guest(agent).unfit(RESTORED)
+    assert isinstance(unfit, str)
+    assert words in unfit
+    assert bool(unfit) is bool(words)
+    assert "\x1b" not in unfit
+
+
+def test_a_windows_writes_what_it_held_back_before_it_is_kept() -> None:
+    """By our script; one that cannot says why, and one without PowerShell is another matter."""
+    agent = WindowsAgent(services="")
+    assert _until_told(guest(agent)) == ""
+    assert agent.started == ["# vmrole flush 1"]
+    agent.flush_code, agent.services = 1, "no volume with a letter"
+    assert "it cannot write to its disk what it held back: no volume with a letter" in _until_told(guest(agent))
+    agent.has_powershell = False
+    assert "has nothing written to its disk" in _until_told(guest(agent))
+
+
+def _until_told(asked: LibvirtGuest) -> str:
+    while isinstance(told := asked.write_out(RESTORED), Silence):
+        time.sleep(0.01)
+    return told
+
+
+def test_what_was_seen_before_it_was_saved_says_nothing_of_what_is_restored() -> None:
+    """Somebody else may have started its VM meanwhile: it is asked again which boot it is in."""
+    agent = WindowsAgent()
+    asked = guest(agent)
+    before = [asked.identity(RESTORED), asked.identity(RESTORED)][1]
+    assert isinstance(before, Identity)
+    assert before.boot_id == IN_SECOND
+    agent.status = status(boot="20261122090000.000000+000")
+    found = asked.identity(dataclasses.replace(RESTORED, phase=Phase.RESTORING))
+    assert isinstance(found, Identity)
+    assert found.boot_id != IN_SECOND

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from orchestrator.drivers.guest import windows_scripts
 
 
-@pytest.mark.parametrize("script", ["status.ps1", "services.ps1"])
+@pytest.mark.parametrize("script", ["status.ps1", "services.ps1", "flush.ps1"])
 def test_scripts_are_sound_powershell(script: str) -> None:
     """A grammar of PowerShell finds no error in what runs in the guest, and would."""
     text = Path(windows_scripts.__file__).with_name("windows").joinpath(script).read_bytes()
