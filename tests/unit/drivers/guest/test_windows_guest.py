@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from typing import Any, Final
 
 import pytest
@@ -18,6 +17,7 @@ from orchestrator.drivers.guest.guest_agent import LibvirtGuest
 from orchestrator.drivers.tools.hostile_text import harmless
 from orchestrator.model import AnswerFormat, Identity, InstanceName, Phase, Silence
 from tests.world.instances import checkpoint
+from tests.world.waiting import until
 from tests.world.windows_agent import (
     EXEC,
     FILES,
@@ -484,9 +484,14 @@ def test_a_windows_writes_what_it_held_back_before_it_is_kept() -> None:
 
 
 def _until_told(asked: LibvirtGuest) -> str:
-    while isinstance(told := asked.write_out(RESTORED), Silence):
-        time.sleep(0.01)
-    return told
+    told: list[str | Silence] = []
+
+    def ended() -> bool:
+        told.append(asked.write_out(RESTORED))
+        return isinstance(told[-1], str)
+
+    until(ended, 60.0, what="the script to end")
+    return str(told[-1])
 
 
 def test_what_was_seen_before_it_was_saved_says_nothing_of_what_is_restored() -> None:
