@@ -54,6 +54,7 @@ PATHS = {  # else tests/RING
 }
 LABS_AT_ONCE = 2
 IMAGES = ("micro", "debian", "setup-simulator")
+STAND_INS = "tests.lab.long.distributions"  # images for the long ring alone
 WORKERS = {"unit": 4, "trouble": 2}  # Half of what unit tests do is waiting; other rings share addresses and ports.
 # What hangs where no signal of pytest's reaches it is ended with its ring, which has failed.
 WITHIN_S = dict.fromkeys(RINGS, 70 * 60) | dict.fromkeys(FAST, 25 * 60) | {"long": 6 * 3600, PACKAGE: 2 * 3600}
@@ -88,12 +89,14 @@ class Result:
         return self.status == 0 and self.tests > 0 and self.failed == 0 and self.skipped == 0
 
 
-def build_images() -> int:
-    """Builds what the labs boot: they have no way out to the package archive. Returns the exit status."""
+def build_images(rings: Sequence[str]) -> int:
+    """Builds what these labs boot: they have no way out to the package archive. Returns the exit status."""
+    builds: list[tuple[str, ...]] = [(vmrole_images.__name__, "ensure", image, "build/images") for image in IMAGES]
+    builds += [(STAND_INS,)] if "long" in rings else []
     status = 0
-    for image in IMAGES:
-        build = [*_root(), sys.executable, "-m", vmrole_images.__name__, "ensure", image, "build/images"]
-        status = status or subprocess.run(build, cwd=REPOSITORY, check=False).returncode
+    for build in builds:
+        command = [*_root(), sys.executable, "-m", *build]
+        status = status or subprocess.run(command, cwd=REPOSITORY, check=False).returncode
     return status
 
 
@@ -242,7 +245,7 @@ def main(arguments: list[str]) -> int:
     quick = arguments == ["fast"]
     labs = [ring for ring in rings if ring in LABS]
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        building = pool.submit(build_images) if labs else None
+        building = pool.submit(build_images, labs) if labs else None
         results = run_together([ring for ring in rings if ring in FAST], _run_quick if quick else _run_quietly)
         beside = [pool.submit(_run_by_line, ring) for ring in rings if ring not in (*FAST, *LABS)]
         if building and (unbuilt := building.result()):
