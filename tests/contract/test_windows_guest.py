@@ -22,9 +22,10 @@ from vmrole_unattend.windows import files
 from vmrole_unattend.windows.answers import Answers
 
 from orchestrator.drivers.guest import windows_guest
+from orchestrator.drivers.guest.awakening import BY_KERNEL, CLOCK_OFF_S
 from orchestrator.drivers.tools.agent_channel import AgentForbids, AgentRefused
 from orchestrator.drivers.tools.windows_machine import windows_machine
-from orchestrator.model import Identity, InstanceName, Ready, Services
+from orchestrator.model import Identity, InstanceName, Ready, Services, Silence
 from tests.world.windows_agent import STARTING, WEB, guest, with_ready
 
 FIRST, SECOND = "20261122023000.123456+000", "20261122023500.123456+000"
@@ -51,6 +52,8 @@ class Simulated:
         for name, content in made.items():
             self.disc.write(name, content)
         self.boots = 0
+        self.off_ns = 0  # of its clock
+        self.flushes = 0
         self.wishes: dict[str, str] = {}
 
     def boot(self, *, setup: bool = True) -> None:
@@ -58,8 +61,9 @@ class Simulated:
         self.boots += 1
         self.clock_s = time.monotonic()
         self.world = power_on((self.system, self.disc), (FIRST, SECOND)[self.boots - 1], lambda: self.clock_s)
+        self.world.flush = self._flush
         self.world.wish(self.wishes)
-        self._agent = Agent(self.world, lambda _mode: None, list)
+        self._agent = Agent(self.world, lambda _mode: None, list, self)
         if setup:
             self.set_up()
 
@@ -73,6 +77,17 @@ class Simulated:
     def resets(self, name: InstanceName, vm_uuid: str) -> int:
         """What the monitor has counted."""
         return self.boots - 1
+
+    def now_ns(self) -> int:
+        """As its clock stands."""
+        return time.time_ns() + self.off_ns
+
+    def set_ns(self, at_ns: int) -> None:
+        """Sets it."""
+        self.off_ns = at_ns - time.time_ns()
+
+    def _flush(self) -> None:
+        self.flushes += 1
 
     def call(self, name: InstanceName, command: str, **arguments: object) -> Any:
         """One call, with the errors that the channel makes of the agent's."""
@@ -162,3 +177,28 @@ def test_logs_are_found(tmp_path: Path) -> None:
     found = guest(machine).logs(STARTING)
     assert "Found usable unattend file for pass [specialize]" in found["unattendgc-setupact.log"]
     assert "geheim" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "words"),
+    [({}, ""), ({"no-exec": "true"}, "its agent has nothing written"), ({"no-powershell": "true"}, "its agent has")],
+)
+def test_what_is_saved_has_been_written_and_what_is_restored_is_told_the_time(
+    tmp_path: Path, wishes: dict[str, str], words: str
+) -> None:
+    """Where PowerShell can be run, it writes what it held back; the clock is its agent's to set, whatever else."""
+    machine = Simulated(tmp_path)
+    machine.wishes = wishes
+    machine.boot()
+    machine.boot()
+    asked = guest(machine)
+    assert asked.unfit(WEB) == ""
+    while isinstance(written := asked.write_out(WEB), Silence):
+        pass  # The simulator's clock goes on with each question.
+    assert written.startswith(words)
+    assert bool(written) is bool(words)
+    assert machine.flushes == (0 if words else 1)
+    machine.off_ns = -86_400_000_000_000
+    assert asked.awaken(WEB) == ""
+    assert abs(machine.off_ns) <= CLOCK_OFF_S * 1e9
+    assert asked.randomness(WEB) == BY_KERNEL

@@ -60,6 +60,15 @@ def in_namespace(name: str, do: Callable[[], T]) -> T:
     return answers[0]
 
 
+def _await_forwarding(port: str) -> None:
+    """Until its bridge passes frames from there, which it does a moment after both ends are up."""
+
+    def forwards() -> bool:
+        return "state forwarding" in HOST.run(["bridge", "link", "show", "dev", port]).stdout
+
+    assert comes_true(forwards, ARRIVES_S), f"{port} takes no part in its bridge"
+
+
 class StandIn:
     """One instance's NIC, with the instance's MAC; its address comes from `configure` or from DHCP."""
 
@@ -85,15 +94,11 @@ class StandIn:
             HOST.run(["ip", "link", "set", self._tap, "master", self._bridge, "up"])
             for command in (f"link set eth0 address {self.mac}", "link set lo up", "link set eth0 up"):
                 HOST.run(["ip", "-n", self.namespace, *command.split()])
-            assert comes_true(self._forwards, ARRIVES_S), f"{self._tap} takes no part in {self._bridge}"
+            _await_forwarding(self._tap)
             yield self
         finally:
             HOST.run(["ip", "link", "del", self._tap], check=False)
             HOST.run(["ip", "netns", "del", self.namespace])
-
-    def _forwards(self) -> bool:
-        """Whether the bridge passes frames from here, which it does a moment after both ends are up."""
-        return "state forwarding" in HOST.run(["bridge", "link", "show", "dev", self._tap]).stdout
 
     def configure(self) -> None:
         """Gives it its address and its way out by hand."""
@@ -158,6 +163,7 @@ def members_behind(vip: str, gateway: str, dips: Mapping[str, str]) -> Iterator[
         for command in ("link set lo up", "link set eth0 up", f"addr add {dip}{subnet} dev eth0{alone}"):
             HOST.run(["ip", "-n", space, *command.split()])
         HOST.run(["ip", "-n", space, "route", "add", "default", "via", gateway])
+        _await_forwarding(f"vrt-{space}")
     try:
         yield
     finally:
