@@ -20,10 +20,10 @@ from orchestrator.drivers.balancer import conntrack, nft_words, places
 from orchestrator.drivers.balancer.command_checks import CommandChecks
 from orchestrator.drivers.balancer.desired import Desired, Shape
 from orchestrator.drivers.balancer.kernel_pools import KernelPools
+from orchestrator.drivers.balancer.last_count import LastCount
 from orchestrator.drivers.balancer.nft_pools import Place
 from orchestrator.drivers.balancer.prober import Prober, Targets, results_in
 from orchestrator.drivers.balancer.watch import watching
-from orchestrator.drivers.tools import effort
 from orchestrator.drivers.tools.ruleset_watch import ruleset_watch
 from orchestrator.errors import Busy, EndpointRefused, Unreachable, WorldError
 from orchestrator.model import (
@@ -52,9 +52,8 @@ COUNT_SHARE: Final = 10  # Counting open connections takes a tenth of a core at 
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """Open connections as they were counted, and until when that is good enough."""
+    """Open connections as they were counted."""
 
-    until_s: float = 0.0
     by_member: Mapping[str, int] = field(default_factory=dict)  # by its address
     by_pool: Mapping[tuple[PoolName, str], int] = field(default_factory=dict)  # by an endpoint's pool and that
 
@@ -88,7 +87,7 @@ class NftablesBalancer:
         self._refused: dict[PoolName, str] = {}
         self._suspect = threading.Event()  # whether the table, or who is well, may have changed
         self._audit_at = 0.0
-        self._counted = _Open()
+        self._counted: LastCount[_Open] = LastCount(clock, COUNT_SHARE)
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -137,7 +136,7 @@ class NftablesBalancer:
                 raise EndpointRefused(told, pools=frozenset(self._refused), hint="the other endpoints are served")
 
     def _shape_to(self, served: tuple[Frontend, ...], just_before: Callable[[], None]) -> None:
-        counted = self._open_connections(fresh=True) if self.desired.shape.members else _Open()
+        counted = self._counted.ask(self._count, fresh=True) if self.desired.shape.members else _Open()
         shape = self.desired.shape.with_frontends(served)
         for name, member in self.desired.shape.members.items():
             # What is open goes on until it leaves.
@@ -179,7 +178,7 @@ class NftablesBalancer:
             if name not in self.desired.shape.draining:
                 self.desired.keep(self.desired.shape.with_draining(name))
             self._lay(self.desired.shape)
-            self._counted = _Open()  # What was counted before may miss what has begun since.
+            self._counted.forget()
 
     def heed(self, name: InstanceName, *, well: bool) -> None:
         """See ports.Balancer. Beside what its own prober thinks."""
@@ -201,14 +200,14 @@ class NftablesBalancer:
             self._lay(shape)
             self._cut(member)
             self.desired.keep(shape)
-            self._counted = _Open()
+            self._counted.forget()
 
     def seats(self) -> Mapping[InstanceName, Seat]:
         """See ports.Balancer."""
         shape = self.desired.shape
         if not shape.members:
             return {}
-        counted = self._open_connections()
+        counted = self._counted.ask(self._count)
         return {InstanceName(name): self._seat(shape, member, counted) for name, member in shape.members.items()}
 
     def glance(self, name: InstanceName) -> Seat | None:
@@ -219,14 +218,14 @@ class NftablesBalancer:
         """See ports.Balancer."""
         shape = self.desired.shape
         member = shape.members.get(name)
-        return None if member is None else self._seat(shape, member, self._open_connections())
+        return None if member is None else self._seat(shape, member, self._counted.ask(self._count))
 
     def traffic(self, pools: Collection[PoolName]) -> Mapping[PoolName, Carried]:
         """See ports.Balancer. Conntrack knows what is open, the table what there was."""
         shape, asked = self.desired.shape, set(pools)
         ends = [one for one in shape.frontends if one.pool in asked]
         members = [one for one in shape.members.values() if not asked.isdisjoint(pool for pool, _ in one.pools)]
-        counts, counted = self.table.counts(ends, members), self._open_connections()
+        counts, counted = self.table.counts(ends, members), self._counted.ask(self._count)
         return {
             end.pool: counts.carried(
                 end,
@@ -293,11 +292,7 @@ class NftablesBalancer:
             checked=all(health.checked for health in healths),
         )
 
-    def _open_connections(self, *, fresh: bool = False) -> _Open:
-        counted = self._counted
-        if not fresh and self._clock.monotonic_s() < counted.until_s:
-            return counted
-        began_s = effort.thread_s()  # A host that has no time for us makes it late, not dear.
+    def _count(self) -> _Open:
         by_member: Counter[str] = Counter()
         by_pool: Counter[tuple[PoolName, str]] = Counter()
         home = self.desired.shape.of_ipv6
@@ -307,9 +302,7 @@ class NftablesBalancer:
                 by_member[member] += 1
                 if at is not None:
                     by_pool[at.pool, member] += 1
-        kept_s = (effort.thread_s() - began_s) * (COUNT_SHARE - 1)
-        self._counted = _Open(self._clock.monotonic_s() + kept_s, by_member, by_pool)
-        return self._counted
+        return _Open(by_member, by_pool)
 
     def _endpoint_of(self, flow: conntrack.Flow) -> Frontend | None:
         return self.desired.shape.by_way.get((flow.member, flow.port, flow.protocol == socket.IPPROTO_UDP))
