@@ -107,7 +107,8 @@ class Worker:
             async with asyncio.timeout(ANSWER_S):
                 body = await self._answer()
         except TimeoutError:
-            self._account.reasons[f"no answer in {ANSWER_S:.0f} s"] += 1
+            what = "connection" if self._open is None else "answer"
+            self._account.reasons[f"no {what} in {ANSWER_S:.0f} s"] += 1
             self.close()
         except (Lost, OSError) as error:
             self._account.reasons[str(error) or type(error).__name__] += 1
