@@ -3,41 +3,33 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 from collections.abc import Callable
 from typing import Final
 
 from orchestrator.model import Road
+from tests.bench.peers.stage import PAGE
 from tests.bench.stopwatch import timed
 from tests.lab.harness.role import RoleDaemon
 
 Samples = tuple[str, float | None, list[float]]  # as in __main__
 LIMITS: Final = {Road.PREPARED: 0.55, Road.WARM: 0.1}
 WORDS: Final = {Road.PREPARED: "prepared, a boot from its checkpoint", Road.WARM: "warm, from its checkpoint"}
-DEBIAN: Final = """service: bench
-vip: {vip}
+DEBIAN: Final = f"""service: bench
+vip: {{vip}}
 roles:
   web:
     image: debian
     instances: 1
-    reimage: {road}
-    size: {{vcpus: 1, memory: 512 MiB}}
+    reimage: {{road}}
+    size: {{{{vcpus: 1, memory: 512 MiB}}}}
     endpoints:
-      http: {{port: 80, target: 8080, protocol: http, probe: {{path: /}}}}
+      http: {{{{port: 80, target: 8080, protocol: http, probe: {{{{path: /}}}}}}}}
     answers:
       userData: |
         #cloud-config
         write_files:
-          - path: /srv/page/index.html
-            content: "clean"
-          - path: /etc/systemd/system/page.service
-            content: |
-              [Unit]
-              After=network.target
-              [Service]
-              ExecStart=/usr/bin/python3 -m http.server 8080 --directory /srv/page
-              [Install]
-              WantedBy=multi-user.target
-        runcmd:
+{textwrap.indent(PAGE, " " * 8)}        runcmd:
           - [systemctl, enable, page.service]
 """
 
