@@ -33,7 +33,10 @@ def no_secrets(_service: str) -> Reveal:
 
 
 class Certificates:
-    """The files of one HAProxy's certificates, in a directory of their own. Not thread-safe."""
+    """The files of one HAProxy's certificates, in a directory of their own.
+
+    Not thread-safe, but for `faults`, which anybody may ask at any time.
+    """
 
     def __init__(self, place: Path, secrets: Callable[[str], Reveal]) -> None:
         """`secrets`: whence a service, by its name, has its secrets."""
@@ -61,11 +64,12 @@ class Certificates:
 
     def renew(self, frontends: Iterable[Frontend]) -> None:
         """Looks at the secrets, and has a file of each certificate that HAProxy can serve with."""
-        self._faults = {}
+        faults: dict[Frontend, str] = {}
         for frontend in frontends:
             for wanted in frontend.certificates:
                 if why := self._renew(frontend, wanted):
-                    self._faults[frontend] = why
+                    faults[frontend] = why
+        self._faults = faults  # at once: who asks meanwhile hears of the former look, never of half of this one
 
     def sweep(self, frontends: Iterable[Frontend]) -> None:
         """Removes what none of these endpoints shows any more."""
