@@ -33,6 +33,8 @@ NAMES: Final = ("web-0.shop", "web-1.shop")
 CLOCK_OFF_S: Final = 0.1
 READS: Final = 20  # of the clock: a busy machine answers quickly now and then
 DRAWS: Final = 4000
+WATCHED_S: Final = 150.0  # how long timers are looked at after the last restore
+MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86400.0
 AGENT_S: Final = 1800.0  # of a machine that others use as well
 UNITS: Final = """          - path: /etc/systemd/system/behind.service
             content: |
@@ -46,8 +48,44 @@ UNITS: Final = """          - path: /etc/systemd/system/behind.service
               ExecStart=/usr/bin/date -s "2 days ago"
               [Install]
               RequiredBy=sysinit.target
+          - path: /etc/systemd/system/tick@.service
+            content: |
+              [Service]
+              Type=oneshot
+              ExecStart=/bin/sh -c "date +%%s >> /run/ticks-%i"
+          - path: /etc/systemd/system/tick@minutely.timer
+            content: |
+              [Timer]
+              OnCalendar=minutely
+              AccuracySec=1us
+              [Install]
+              WantedBy=timers.target
+          - path: /etc/systemd/system/tick@often.timer
+            content: |
+              [Timer]
+              OnCalendar=*:*:0/5
+              AccuracySec=1us
+              [Install]
+              WantedBy=timers.target
+          - path: /etc/systemd/system/tick@monotonic.timer
+            content: |
+              [Timer]
+              OnActiveSec=20
+              OnUnitActiveSec=20
+              AccuracySec=1us
+              [Install]
+              WantedBy=timers.target
+          - path: /etc/systemd/system/tick@hourly.timer
+            content: |
+              [Timer]
+              OnCalendar=hourly
+              Persistent=true
+              AccuracySec=1us
+              [Install]
+              WantedBy=timers.target
 """
-ENABLED: Final = """          - [systemctl, enable, behind.service]
+ENABLED: Final = """          - [systemctl, enable, behind.service, tick@often.timer, tick@monotonic.timer]
+          - [systemctl, enable, tick@minutely.timer, tick@hourly.timer]
           - [touch, /var/lib/set-up]
 """
 WARM: Final = (
@@ -104,6 +142,7 @@ class Seen:
     lives: dict[str, list[Life]]
     cut: list[str]
     said: list[str]
+    restored_at_s: dict[str, float]
 
     def sh(self, name: str, script: str) -> str:
         """What a shell of the guest says."""
@@ -198,11 +237,18 @@ def seen(lab_session: Lab, debian_image: Path, tmp_path_factory: pytest.TempPath
                 for name in NAMES:
                     lives[name].append(life(lab_session, daemon, name))
                 cut += [outcome(connection) for connection in before]
-        yield Seen(lab_session, daemon, lives, cut, said)
+        restored_at_s = {name: _restored_at_s(daemon, name) for name in NAMES}
+        yield Seen(lab_session, daemon, lives, cut, said, restored_at_s)
     finally:
         daemon.kill_with_children()
         lab_session.start_libvirtd()
         lab_session.sweep()
+
+
+def _restored_at_s(daemon: RoleDaemon, name: str) -> float:
+    """When its last restore began. Its clock was set some seconds later; what is due is due since then."""
+    told = daemon.json("events", name)
+    return float(max(event["at_s"] for event in told if event["message"].startswith("requested -> restoring")))
 
 
 pytestmark = pytest.mark.timeout(7200)  # A setup of two takes minutes of both cores without KVM.
@@ -271,3 +317,28 @@ def test_leases_are_renewed_and_names_are_known(seen: Seen) -> None:
         renewed, address = seen.sh(name, RENEWED).split()
         assert (renewed, address) == ("renewed", f"ADDRESS={addresses[name]}")
         assert seen.sh(name, RESOLVED.format(name=other)).strip() == addresses[other]
+
+
+def test_timers_do_not_storm(seen: Seen) -> None:
+    """Two days are made up for by one run each, of 34,560, 2880 and 48 that might be: what is due is what the clock
+    says, and what counts the time that it runs has missed none.
+    """
+    every_s = {"often": 5.0, "monotonic": 20.0, "minutely": MINUTE_S, "hourly": HOUR_S}
+    for name in NAMES:
+        began_s = seen.restored_at_s[name]
+        while time.time() < began_s + WATCHED_S:
+            time.sleep(5.0)
+        told = seen.sh(
+            name,
+            "cd /run; for kind in often monotonic minutely hourly; do echo $(cat ticks-$kind 2> /dev/null); done",
+        )
+        now_s = time.time()
+        ran = {
+            kind: [float(at) for at in line.split()] for kind, line in zip(every_s, told.splitlines(), strict=True)
+        }
+        assert [at for at in ran["often"] if at < began_s - DAY_S], ("none ran two days behind", ran)
+        for kind, period_s in every_s.items():
+            since = [at for at in ran[kind] if at > began_s - DAY_S]
+            due = math.floor(now_s / period_s) - math.floor(began_s / period_s)
+            assert len(since) <= due + 1, (name, kind, since)
+            assert len(since) >= min(due - 1, 1), (name, kind, since)  # A busy guest may be late, and is not deaf.
