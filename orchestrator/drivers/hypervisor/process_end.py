@@ -1,8 +1,8 @@
 """Ending a VM's process, before libvirt does: it looks only every 200 ms whether what it has asked to end is gone.
 
-The signal is the one that libvirt sends, at which QEMU writes what it holds back. It closes its monitor meanwhile,
-and libvirt, which sees that before QEMU has ended, waits 200 ms for it. Where nothing has to be written any more QEMU
-is killed: it has ended before libvirt looks.
+The signal is the one that libvirt sends, at which QEMU writes what it holds back. Where nothing has to be written any
+more QEMU is killed. Its monitor is held open until it has ended (monitor_end.py), for libvirt, which sees that it is
+closed before that, waits 200 ms then.
 
 Its receiver is held by a descriptor, and known by the VM's UUID on its command line: a number that has come to mean
 another process is never signalled. Who has ended can be signalled until its parent has taken note of that, and
@@ -18,6 +18,7 @@ import signal
 from pathlib import Path
 from typing import Final
 
+from orchestrator.drivers.hypervisor import monitor_end
 from orchestrator.drivers.tools.deadline import Deadline
 
 WITHIN_S: Final = 1.0  # A QEMU that takes longer is left to libvirt, which kills it in the end.
@@ -44,10 +45,11 @@ def _end(pid: int, vm_uuid: str, by: signal.Signals, within_s: float, noted_with
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         if vm_uuid.encode() not in words or _is_gone(process, 0.0):  # Else it may be another's number since.
             return False
-        signal.pidfd_send_signal(process, by)
-        if not _is_gone(process, within_s):
-            return False
-        _await_noted(process, noted_within_s)
+        with monitor_end.held(pid, process):
+            signal.pidfd_send_signal(process, by)
+            if not _is_gone(process, within_s):
+                return False
+            _await_noted(process, noted_within_s)
         return True
     except OSError:
         return False
