@@ -8,6 +8,7 @@ that none is thought to be kept that is not. Run by the system's Python, which h
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -16,7 +17,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import seccomp  # type: ignore[import-not-found,unused-ignore] # python3-seccomp, the system's
@@ -52,6 +53,7 @@ NAMESPACES = {
 }
 PSEUDO_DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm")
 API_FILE_SYSTEMS = ("/proc", "/sys", "/dev")
+TUNABLES = ("/proc/sys", "/sys")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"  # systemd's DefaultEnvironment has no more than this
 PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, JOIN_SESSION_KEYRING = 24, 38, 1
 MS_BIND = 4096
@@ -118,6 +120,9 @@ def files(unit: Unit, writable: list[Path], seen: list[Path]) -> None:
         for place in ("/home", "/root", "/run/user"):
             if Path(place).is_dir():
                 mount("-t", "tmpfs", "-o", "mode=0", "tmpfs", place)
+    tunables = TUNABLES if yes(unit, "ProtectKernelTunables") else ()
+    for place in tunables:
+        mount("--rbind", place, place)
     for path, handle in kept.items():
         path.mkdir(parents=True, exist_ok=True)
         bind(handle, path)
@@ -125,10 +130,15 @@ def files(unit: Unit, writable: list[Path], seen: list[Path]) -> None:
         devices([word for word in unit.get("DeviceAllow", ()) if word.startswith("/dev/")])
     if unit.get("ProtectSystem") != ["strict"]:
         sys.exit("confine: only ProtectSystem=strict is known")
-    free = (*map(str, writable), *(("/tmp", "/var/tmp") if yes(unit, "PrivateTmp") else ()), *API_FILE_SYSTEMS)
-    for place in reversed(mounts()):
-        if not any(place == one or place.startswith(f"{one}/") for one in free):
+    own = (*map(str, writable), *(("/tmp", "/var/tmp") if yes(unit, "PrivateTmp") else ()))
+    for place in reversed([*mounts()]):
+        if not below(place, own) and (below(place, tunables) or not below(place, API_FILE_SYSTEMS)):
             mount("-o", "remount,bind,ro", place)
+
+
+def below(place: str, others: Sequence[str]) -> bool:
+    """Whether it is one of the others or in one."""
+    return any(place == one or place.startswith(f"{one}/") for one in others)
 
 
 def devices(allowed: list[str]) -> None:
@@ -144,10 +154,15 @@ def devices(allowed: list[str]) -> None:
         Path("/dev", name).symlink_to(f"/proc/self/{target}")
 
 
-def mounts() -> list[str]:
-    """Every place where something is mounted, each once."""
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    return list(dict.fromkeys(line.split()[4].encode().decode("unicode_escape") for line in lines))
+def mounts() -> Iterator[str]:
+    """Every place where something is mounted that no other mount lies over."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        number, place = line.split()[0], line.split()[4].encode().decode("unicode_escape")
+        with contextlib.suppress(FileNotFoundError):
+            handle = os.open(place, os.O_PATH)
+            if f"mnt_id:\t{number}\n" in Path(f"/proc/self/fdinfo/{handle}").read_text():
+                yield place
+            os.close(handle)
 
 
 def mount(*arguments: str) -> None:
@@ -195,7 +210,9 @@ def filters(unit: Unit) -> Iterator[seccomp.SyscallFilter]:
     yield denied
     if "SystemCallFilter" in unit:
         allowed = seccomp.SyscallFilter(seccomp.ERRNO(getattr(errno, unit["SystemCallErrorNumber"][0])))
-        for name in calls(unit["SystemCallFilter"]):
+        words = unit["SystemCallFilter"]
+        taken = set(calls([word[1:] for word in words if word.startswith("~")]))
+        for name in set(calls([word for word in words if not word.startswith("~")])) - taken:
             rule(allowed, seccomp.ALLOW, name)
         yield allowed
 
@@ -291,6 +308,7 @@ def nothing(_: list[str]) -> None:
 
 APPLIED: dict[str, Callable[[list[str]], object]] = {
     **dict.fromkeys((*DENIALS, "PrivateTmp", "ProtectHome", "DevicePolicy", "DeviceAllow"), nothing),
+    **dict.fromkeys(("PrivateMounts", "ProtectKernelTunables"), nothing),
     **dict.fromkeys(("SystemCallFilter", "SystemCallErrorNumber"), nothing),
     "SystemCallArchitectures": nothing,  # libseccomp kills what calls as another architecture
     "ProtectControlGroups": nothing,  # A lab has no control groups.
