@@ -50,7 +50,6 @@ from orchestrator.drivers.disks.overlays import QemuImgDisks
 from orchestrator.drivers.evidence import Source, ledger
 from orchestrator.drivers.hypervisor import accelerator, host_devices, host_limits, sharing
 from orchestrator.drivers.hypervisor.domain_xml import MachineType
-from orchestrator.drivers.hypervisor.qmp_watch import event_loop_thread
 from orchestrator.drivers.images.image_files import LocalImageFiles
 from orchestrator.drivers.kept_evidence import KeptEvidence
 from orchestrator.drivers.network import egress, ipv6_host, routes, routing, tables, vip
@@ -61,6 +60,7 @@ from orchestrator.drivers.sole_daemon import sole_daemon
 from orchestrator.drivers.store.pending import Pending
 from orchestrator.drivers.store.sqlite import SqliteStore
 from orchestrator.drivers.tools import host_bridges
+from orchestrator.drivers.tools.event_loop import event_loop_thread
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.host_memory import memory_bytes
 from orchestrator.drivers.tools.layout import Layout

@@ -16,9 +16,10 @@ from orchestrator.drivers.guest.runtime_channel import RuntimeChannel
 from orchestrator.drivers.hypervisor.domain_xml import MachineType
 from orchestrator.drivers.hypervisor.last_words import LastWords
 from orchestrator.drivers.hypervisor.libvirt_host import LibvirtHypervisor
-from orchestrator.drivers.hypervisor.qmp_watch import Monitors, event_loop_thread, listening
+from orchestrator.drivers.hypervisor.qmp_watch import Monitors, listening
 from orchestrator.drivers.kept_evidence import KeptEvidence
 from orchestrator.drivers.tools.agent_channel import AT_ONCE, AgentChannel
+from orchestrator.drivers.tools.event_loop import event_loop_thread
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.tools.libvirt_connection import AGENT_CONNECTED, LibvirtConnection, close_all, open_all
 from orchestrator.model import InstanceName

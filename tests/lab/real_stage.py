@@ -20,9 +20,9 @@ from orchestrator.drivers.disks.drives import RawDrives
 from orchestrator.drivers.disks.overlays import QemuImgDisks
 from orchestrator.drivers.fake import FakeStore
 from orchestrator.drivers.hypervisor.domain_xml import Accelerator, MachineType
-from orchestrator.drivers.hypervisor.qmp_watch import event_loop_thread
 from orchestrator.drivers.kept_evidence import KeptEvidence
 from orchestrator.drivers.secrets import HostSecrets
+from orchestrator.drivers.tools.event_loop import event_loop_thread
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.drivers.virtual_machines import VirtualMachines, virtual_machines
 from orchestrator.model import DiskFormat, Instance, InstanceName

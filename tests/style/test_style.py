@@ -28,6 +28,7 @@ WAITS = {
     "orchestrator/drivers/store/memory.py": "whoever watches a store says how long",
     "orchestrator/drivers/store/sqlite.py": "whoever watches a store says how long",
     "orchestrator/drivers/hypervisor/qmp_watch.py": "an event loop has timers of its own; its end is waited for",
+    "orchestrator/drivers/tools/event_loop.py": "an event loop's end is waited for",
     "orchestrator/drivers/guest/runtime_channel.py": "an event loop has timers of its own; its end is waited for",
     "orchestrator/drivers/network/given_watch.py": "looks now and then; the end of its thread is waited for",
     "orchestrator/drivers/guest/runtime_blobs.py": "an event loop has timers of its own",

@@ -22,7 +22,8 @@ from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.disks.blobs import BlobDirectory
 from orchestrator.drivers.fake import FakeStore
 from orchestrator.drivers.guest.runtime_channel import RuntimeChannel
-from orchestrator.drivers.hypervisor.qmp_watch import event_loop_thread, listening
+from orchestrator.drivers.hypervisor.qmp_watch import listening
+from orchestrator.drivers.tools.event_loop import event_loop_thread
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import NotFound
 from orchestrator.model import Instance, InstanceName

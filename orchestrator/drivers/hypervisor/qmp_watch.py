@@ -40,7 +40,6 @@ log = logging.getLogger(__name__)
 SAME_RESET_S = 0.5  # One reset of the guest is told twice within 30 ms; no firmware comes back to one that soon.
 ABSENT_S = 30.0  # After this a QEMU that has not come will not come: it comes every second.
 CLOSE_S = 5.0
-ENDING_S = 1.0
 BACKLOG = 512  # Every QEMU of a host comes at once when a daemon begins to listen.
 AT_ONCE = 32  # After so many connections, or words of one VM, we rest: a flood must not keep a core busy.
 REST_S = 0.1
@@ -57,33 +56,6 @@ _WHY_ABSENT: Final = (
     "its end is seen as ever, its restarts later, until it is started again"
 )
 _EVENTS: Final = ("SHUTDOWN", "GUEST_PANICKED", "STOP", "RESUME", "BLOCK_IO_ERROR")  # beside RESET
-
-
-@contextlib.contextmanager
-def event_loop_thread() -> Iterator[asyncio.AbstractEventLoop]:
-    """An event loop that runs in a thread of its own until the context ends; what runs on it then is cancelled."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="event-loop", daemon=True)
-    thread.start()
-    try:
-        yield loop
-    finally:
-        with contextlib.suppress(TimeoutError):
-            asyncio.run_coroutine_threadsafe(_end_all(), loop).result(CLOSE_S)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(CLOSE_S)
-        if not thread.is_alive():
-            loop.close()
-
-
-async def _end_all() -> None:
-    """Lets what is ending end by itself: a hanging up that is cancelled half-way leaves its error to nobody."""
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    if tasks:
-        _, endless = await asyncio.wait(tasks, timeout=ENDING_S)
-        for task in endless:
-            task.cancel()
-        await asyncio.gather(*endless, return_exceptions=True)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,8 @@ import pytest
 
 from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.hypervisor import qmp_watch
-from orchestrator.drivers.hypervisor.qmp_watch import Monitors, Run, event_loop_thread, listening
+from orchestrator.drivers.hypervisor.qmp_watch import Monitors, Run, listening
+from orchestrator.drivers.tools.event_loop import event_loop_thread
 from orchestrator.errors import Busy, ConfigError
 from orchestrator.model import InstanceName
 from tests.world.waiting import until

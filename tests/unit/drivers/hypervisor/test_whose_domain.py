@@ -12,9 +12,10 @@ from orchestrator.drivers.clock import SystemClock
 from orchestrator.drivers.evidence import Evidence, Transcript
 from orchestrator.drivers.hypervisor.domain_xml import NAMESPACE, Accelerator, MachineType
 from orchestrator.drivers.hypervisor.libvirt_host import LibvirtHypervisor
-from orchestrator.drivers.hypervisor.qmp_watch import Monitors, event_loop_thread, listening
+from orchestrator.drivers.hypervisor.qmp_watch import Monitors, listening
 from orchestrator.drivers.kept_evidence import KeptEvidence
 from orchestrator.drivers.tools.agent_channel import AgentChannel
+from orchestrator.drivers.tools.event_loop import event_loop_thread
 from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import Foreign
 from orchestrator.model import InstanceName
