@@ -20,6 +20,7 @@ import dataclasses
 import functools
 import logging
 import os
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from typing import Final
 from qemu.qmp.error import ProtocolError
 from qemu.qmp.message import Message
 
+from orchestrator.drivers.hypervisor import monitor_end
 from orchestrator.drivers.tools.peer import peer_pid
 from orchestrator.errors import Busy, ConfigError
 from orchestrator.model import InstanceName
@@ -55,6 +57,8 @@ _WHY_ABSENT: Final = (
     "an older vmrole started it, or a confinement keeps it away (see vmrole doctor); "
     "its end is seen as ever, its restarts later, until it is started again"
 )
+HELD_S = 5.0  # A QEMU that goes on after its guest has shut down is not ending.
+NOTED_S, NOTED_LOOK_S = 0.1, 0.002  # as in process_end.py
 _EVENTS: Final = ("SHUTDOWN", "GUEST_PANICKED", "STOP", "RESUME", "BLOCK_IO_ERROR")  # beside RESET
 
 
@@ -99,6 +103,7 @@ class _Watch:
     asked_s: float = 0.0  # when it was asked what it has not answered yet, by Clock.monotonic_s; 0: it owes nothing
     asking: asyncio.TimerHandle | None = None
     stuck: bool = False  # whoever has to know of it was woken
+    held: contextlib.ExitStack | None = None  # QEMU's end of libvirt's monitor, while QEMU ends
 
 
 class Monitors:
@@ -224,9 +229,28 @@ class Monitors:
 
     def _end(self, name: InstanceName, watch: _Watch) -> None:
         watch.ended = True
+        if watch.held is not None and watch.process is not None:
+            self._let_go(watch.held, os.dup(watch.process), self._clock.monotonic_s() + NOTED_S)
         self._release(watch)
         log.info("%s: the VM's process has ended", name)
         self._wake(name, "the VM's process has ended")
+
+    def _hold(self, watch: _Watch) -> None:
+        """Holds the monitor of a QEMU that libvirt ends now, whose guest has shut down (see monitor_end.py)."""
+        if watch.process is not None and watch.held is None:
+            watch.held = contextlib.ExitStack()
+            watch.held.enter_context(monitor_end.held(watch.pid, watch.process))
+            self._loop.call_later(HELD_S, watch.held.close)
+
+    def _let_go(self, held: contextlib.ExitStack, process: int, until_s: float) -> None:
+        """As soon as QEMU's parent has taken note of its end, or that is late."""
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(process, 0)
+            if self._clock.monotonic_s() < until_s:
+                self._loop.call_later(NOTED_LOOK_S, self._let_go, held, process, until_s)
+                return
+        os.close(process)
+        held.close()
 
     def _release(self, watch: _Watch) -> None:
         """Gives back everything that the watch holds; releasing twice is fine."""
@@ -255,6 +279,8 @@ class Monitors:
         talks = [watch.talk for watch in watches if watch.talk is not None]
         for watch in watches:
             self._release(watch)
+            if watch.held is not None:
+                watch.held.close()
         await asyncio.gather(*talks, return_exceptions=True)
 
     # On the event loop: connections --------------------------------------------------------------------------
@@ -352,6 +378,8 @@ class Monitors:
             case {"event": "SHUTDOWN", "data": {"guest": bool(guest)}}:
                 if self._signalled.get(name, (None,))[0] != watch.run:  # libvirt ends by signal who has shut down.
                     self._signalled[name] = watch.run, not guest
+                    if guest:
+                        self._hold(watch)
                 self._wake(name, "shutdown")
             case {"event": str(kind)} if kind in _EVENTS:
                 self._wake(name, kind.lower().replace("_", " "))

@@ -29,7 +29,7 @@ ENDED = (NAME, "the VM's process has ended")
 
 # It connects as QEMU's monitor does, and again when it is hung up on. Lines on standard input: an event to send with
 # its time in seconds, "hangup", "mute" and "speak" for whether it answers, or "flood COUNT": that many connections at
-# once, each with a reset on it. It ends when its input does.
+# once, each with a reset on it. It ends when its input does. A second path is libvirt's monitor, which it listens at.
 QEMU = """
 import json, os, select, socket, sys, time
 client, mute = None, False
@@ -52,6 +52,10 @@ def hang_up():
     if client is not None:
         client.close()
     client = None
+if len(sys.argv) > 2:
+    libvirts = socket.socket(socket.AF_UNIX)
+    libvirts.bind(sys.argv[2])
+    libvirts.listen()
 print("up", flush=True)
 while True:
     client = client or connect()
@@ -107,8 +111,8 @@ while True:
 class Qemu:
     """A process that brings its monitor to the socket."""
 
-    def __init__(self, path: Path) -> None:
-        argv = [sys.executable, "-c", QEMU, str(path)]
+    def __init__(self, path: Path, *libvirts: str) -> None:
+        argv = [sys.executable, "-c", QEMU, str(path), *libvirts]
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.said() == "up"
 
@@ -215,6 +219,38 @@ def test_death_is_proven(monitors: Monitors, qemu: Qemu, woken: list[tuple[Insta
     until(lambda: ENDED in woken)
     assert monitors.ended(NAME, RUN)
     assert not monitors.ended(NAME, Run(RUN.vm_uuid, 2))
+
+
+def test_libvirt_sees_the_end_of_who_has_shut_down_when_it_is_noted(
+    monitors: Monitors, path: Path, woken: list[tuple[InstanceName, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its monitor is closed for libvirt when no signal reaches it any more, or libvirt would wait for it."""
+    monkeypatch.setattr(qmp_watch, "NOTED_S", 600.0)
+    theirs = path.with_name("domain-1") / "monitor.sock"
+    theirs.parent.mkdir()
+    qemu = Qemu(path, str(theirs))
+    with socket.socket(socket.AF_UNIX) as libvirt:
+        libvirt.connect(str(theirs))
+        libvirt.setblocking(False)
+        monitors.follow(NAME, RUN, qemu.pid)
+        assert qemu.said() == "greeted"
+        qemu.does("SHUTDOWN@104@guest")
+        until(lambda: (NAME, "shutdown") in woken)
+        qemu.process.kill()
+        until(lambda: ENDED in woken)
+        with pytest.raises(BlockingIOError):
+            libvirt.recv(1)
+        qemu.kill()
+        until(lambda: _is_closed(libvirt))
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
 
 
 def test_a_process_that_is_gone_already_has_ended(monitors: Monitors, woken: list[tuple[InstanceName, str]]) -> None:
