@@ -23,6 +23,13 @@ from vmrole_images.report import BuildError
 from tests.world.places import REPOSITORY
 
 PLACE: Final = REPOSITORY / "build" / "images" / "distributions"
+AGENT: Final = "qemu-guest-agent"
+# As RHEL's package forbids them, in /etc/sysconfig/qemu-ga.
+BLOCKED: Final = (
+    "guest-file-open", "guest-file-close", "guest-file-read", "guest-file-write", "guest-file-seek",
+    "guest-file-flush", "guest-exec", "guest-exec-status",
+)  # fmt: skip
+_BLOCKING: Final = f"[Service]\nExecStart=\nExecStart=/usr/sbin/qemu-ga --block-rpcs={','.join(BLOCKED)}\n"
 _BY_IFUPDOWN: Final = ("ifupdown", "isc-dhcp-client")
 _OF_NETWORKD: Final = ("systemd-networkd.service", "systemd-resolved.service")
 
@@ -49,10 +56,19 @@ def _resolve_by_a_file(tree: Path) -> None:
     (tree / "etc/resolv.conf").write_text("")
 
 
+def _block_what_rhel_does(tree: Path) -> None:
+    _resolve_by_a_file(tree)
+    (tree / "etc/systemd/system" / f"{AGENT}.service.d" / "block.conf").write_text(_BLOCKING)
+
+
 ALL: Final = {
     "ifupdown": Distribution(
         "Debian 11 and others with ifupdown, without net-tools and resolvconf",
         _BY_IFUPDOWN, ("systemd-resolved",), _resolve_by_a_file,
+    ),
+    "network-manager": Distribution(
+        "Fedora, Rocky: NetworkManager, and an agent that may neither read files nor run programs",
+        ("network-manager",), ("systemd-resolved",), _block_what_rhel_does,
     ),
 }  # fmt: skip
 
