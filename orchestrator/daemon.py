@@ -59,7 +59,7 @@ from orchestrator.drivers.secrets import HostSecrets
 from orchestrator.drivers.sole_daemon import sole_daemon
 from orchestrator.drivers.store.pending import Pending
 from orchestrator.drivers.store.sqlite import SqliteStore
-from orchestrator.drivers.tools import host_bridges
+from orchestrator.drivers.tools import host_bridges, host_pci
 from orchestrator.drivers.tools.event_loop import event_loop_thread
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.host_memory import memory_bytes
@@ -285,6 +285,7 @@ def _host(
                 channel=machines.channel,
                 network=network,
                 clock=clock,
+                pci=host_pci.HostPci(settings.pci, (settings.vip_interface,)),
             ),
             front=Front(
                 balancer=stack.enter_context(PerEndpoint(haproxy, nftables, clock, commands=commands)),
@@ -331,6 +332,7 @@ def _capacity(settings: Config, layout: Layout, installation: str, host: Host) -
         bridge_fault=functools.partial(host_bridges.permitted, settings.bridges),
         unfit=sharing.permitted(settings.shares, host.machine.hypervisor.unfit),
         huge_pages_mib=host_devices.huge_pages_mib,
+        pci=host.machine.pci.look,
         routed=lambda: [str(network) for network in routes.all_of_them()],  # also of what no record tells of
     )
 
@@ -372,9 +374,7 @@ def _recorded(present: Present) -> Callable[[str], bool]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs until SIGTERM or SIGINT; returns the exit status."""
     parser = argparse.ArgumentParser(prog="vmrole daemon", description="Runs the daemon in the foreground.")
-    parser.add_argument(
-        "--config", type=Path, help="configuration file (default: /etc/vmrole/vmrole.toml, if it exists)"
-    )
+    parser.add_argument("--config", type=Path, help="configuration file (/etc/vmrole/vmrole.toml, if it exists)")
     options = parser.parse_args(arguments)
     os.umask(0o022)  # QEMU's user must reach its disks; what others must not read is made with a mode of its own.
     try:

@@ -94,6 +94,7 @@ class InstanceView:
     stop_asked: bool  # it shall be off, and is left off, until somebody starts it
     address: str
     cards: tuple[CardView, ...]  # on bridges of the host's
+    pci: tuple[str, ...]  # addresses of the host's devices that a VM of its present generation has to itself
     address6: str  # by which it is reached behind a VIP of IPv6 that the kernel carries; "": it needs none
     mac: str
     image: str
@@ -306,6 +307,7 @@ def view_instance(instance: Instance, service: Service | None, seat: Seat | None
         address=instance.nic.address,
         address6=instance.nic.address6,
         cards=cards_of(instance),
+        pci=tuple(one.address for one in instance.passed),
         mac=instance.nic.mac,
         image=instance.role.image,
         image_sha256=instance.role.image_sha256,

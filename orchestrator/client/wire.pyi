@@ -183,6 +183,7 @@ class Devices(TypedDict):
     disk_cache: DiskCache
     screen: bool
     hugepages: bool
+    pci: list[str]
 
 DiskBus = Literal["virtio", "sata", "nvme"]
 
@@ -347,6 +348,7 @@ class InstanceView(TypedDict):
     stop_asked: bool
     address: str
     cards: list[CardView]
+    pci: list[str]
     address6: str
     mac: str
     image: str

@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator import servicefile
-from orchestrator.control import records
+from orchestrator.control import records, unread
+from orchestrator.control.asides import SetAside
 from orchestrator.errors import Conflict, InvalidInput, Problem
 from orchestrator.model import (
     Goal,
@@ -32,8 +33,9 @@ from orchestrator.model import (
     instance_name,
     service_of,
 )
+from orchestrator.model.pci import PciLook
 from orchestrator.ports import COMMIT_BYTES_MAX
-from orchestrator.rules import addressing, bridging, fitting, quotas, sharing, swap
+from orchestrator.rules import addressing, bridging, fitting, passthrough, quotas, sharing, swap
 from orchestrator.rules.addressing import TakenNics
 from orchestrator.rules.standing import At, Target, course_by, in_order, serves_nobody
 from orchestrator.servicefile.answers import computer_faults
@@ -51,7 +53,8 @@ class Capacity:
     `held` are the VIPs that the host has, `own` its own addresses, `laid` the cards that a service's network has.
     `ipv6_fault` is why guests cannot have IPv6 here, and the remedy; both "" where nothing is in the way.
     `bridge_fault` says why no card can be on a bridge of the host's.
-    `unfit` says what the host has not of a role's devices, `huge_pages_mib` what it has reserved of such memory.
+    `unfit` says what the host has not of a role's devices, `huge_pages_mib` what it has reserved of such memory,
+    `pci` which of its devices its owner gives.
     `blobs_mib` is what guests have put by, `require_room` raises NoSpace while the disk has no room for anything new.
     """
 
@@ -69,6 +72,7 @@ class Capacity:
     bridge_fault: bridging.BridgeFault = bridging.no_fault
     unfit: fitting.Unfit = fitting.no_fault
     huge_pages_mib: Callable[[], int | None] = lambda: None
+    pci: Callable[[], PciLook] = PciLook
     blobs_mib: Callable[[], int] = lambda: 0
     require_room: Callable[[], None] = lambda: None
 
@@ -128,6 +132,23 @@ def check_bridges(
     that it wants are addresses there.
     """
     found = bridging.fault(spec, before, others, instances, capacity.pool, capacity.bridge_fault, capacity.own)
+    if found is not None:
+        raise InvalidInput(found.message, problems=(found,), hint=found.hint)
+
+
+def check_pci(
+    spec: ServiceSpec,
+    before: ServiceSpec | None,
+    others: Sequence[ServiceSpec],
+    instances: Sequence[Instance],
+    asides: Sequence[SetAside],
+    capacity: Capacity,
+) -> None:
+    """Raises InvalidInput where the host has not the devices that the service's instances are to have."""
+    if not passthrough.asked(spec, before):
+        return
+    words = {aside.key: unread.words(aside) for aside in asides}
+    found = passthrough.fault(spec, before, others, instances, words, capacity.pci())
     if found is not None:
         raise InvalidInput(found.message, problems=(found,), hint=found.hint)
 

@@ -264,8 +264,9 @@ class Reconciler:
     def _turn_service(self, name: str) -> float:
         for key in self._unplanned(name):
             self.wake(*key)
-        laid_for = self._host.machine.network.laid
-        for changed in unfold(self._present, name, self._clock.now_s(), laid_for):  # What a request had no time for.
+        machine, now_s = self._host.machine, self._clock.now_s()
+        for changed in unfold(self._present, name, now_s, machine.network.laid, machine.pci.look):
+            # What a request had no time for, or a device has come free.
             self.wake("instance", changed)
         try:
             laid, again_s = tend(self._present, self._host, name, self._leavings)

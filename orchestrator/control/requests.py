@@ -238,7 +238,9 @@ class Control(Removing):
         )
         self._check_drives(spec, others)
         beside = [*(one.spec for one in others), *lost]
-        deployment.check_bridges(spec, before, beside, self.by_name().values(), self._capacity)
+        all_there = list(self.by_name().values())
+        deployment.check_bridges(spec, before, beside, all_there, self._capacity)
+        deployment.check_pci(spec, before, beside, all_there, asides, self._capacity)
         present = self._present.instances_of(spec.name)
         running = self._present.running_operations(spec.name)
         ended = deployment.superseded(old.spec, spec, self._present.rollouts_of(spec.name)) if old else []
@@ -385,7 +387,7 @@ class Control(Removing):
         What a crash or somebody else's write leaves out is written in the service's turn.
         """
         with contextlib.suppress(StaleRevision):
-            for name in unfold(self._present, service, self._now_s(), self._capacity.laid):
+            for name in unfold(self._present, service, self._now_s(), self._capacity.laid, self._capacity.pci):
                 self._wake("instance", name)
 
     @contextlib.contextmanager

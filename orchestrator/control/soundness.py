@@ -38,6 +38,7 @@ from orchestrator.model import (
     is_lease_id,
     is_sha256,
     label,
+    pci,
     place_of,
     service_of,
 )
@@ -127,6 +128,9 @@ def _require_instance(one: Instance, key: str) -> None:
     by_hand = one.goal.attached
     _require("goal.attached", [_is(label, each.name) and _is(drive_name, each.drive) for each in by_hand])
     _require("goal.attached", [len(each.name) <= DISK_NAME_MAX for each in by_hand])
+    passed = one.goal.passed
+    _require("goal.passed", [pci.is_address(each.address) and pci.is_kind(each.kind) for each in passed])
+    _require("goal.passed", [pci.is_named(pci.name_of(each.wanted)) for each in passed])
     _require("times", map(_is_time, (*_TIMES(one), *one.restarts, *one.reimages)))
 
 
@@ -232,6 +236,7 @@ def _role_network(network: RoleNetwork) -> Iterable[bool]:
 def _devices(devices: Devices) -> Iterable[bool]:
     yield not devices.cpu_model or re.fullmatch(CPU_MODEL, devices.cpu_model) is not None
     yield all(part is None or part >= 1 for part in (devices.sockets, devices.cores, devices.threads))
+    yield all(map(pci.is_named, devices.pci))
 
 
 def _nic(nic: Nic) -> Iterable[bool]:

@@ -28,7 +28,7 @@ from orchestrator.model.blob import BlobOwner, BlobStore, Of
 from orchestrator.model.drive import Drive, DriveFile
 from orchestrator.model.restoring import RestoreState, Restoring
 from orchestrator.ports import Host
-from orchestrator.rules import addressing
+from orchestrator.rules import addressing, passthrough
 
 UNCLAIMED = "DOMAIN-UNCLAIMED"
 DOMAIN_STRAY = "DOMAIN-STRAY"
@@ -70,6 +70,9 @@ def findings(
         if not service.removing:
             found += _network(host, service, of_service[service.name], running)
     found += _vips(host, services, instances)
+    for address, first, other in passthrough.clashes(instances):
+        told = f"{first} has it as well; take devices.pci out of the role of one, apply that, and reimage it"
+        found.append(Finding(code="PCI-TWICE", subject=address, message=f"{told}: {other}"))
     for name in host.machine.network.inventory() - {service.name for service in services}:
         found.append(_stray("NETWORK-STRAY", name, "a network of no service"))
     found += blob_findings(host.machine.blobs.inventory(), services, instances, unreadable)

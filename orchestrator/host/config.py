@@ -17,7 +17,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from orchestrator.errors import ConfigError, Problem
-from orchestrator.host.config_keys import KEYS, NETWORK_LISTS, api_fault, network_fault, shares_fault
+from orchestrator.host.config_keys import (
+    KEYS,
+    NETWORK_LISTS,
+    PCI_NAMED,
+    PCI_NAMES,
+    api_fault,
+    network_fault,
+    shares_fault,
+)
 
 DEFAULT_FILE = Path("/etc/vmrole/vmrole.toml")
 DEFAULT_SOCKET = Path("/run/vmrole/vmrole.sock")
@@ -67,6 +75,7 @@ class Config:
     egress_allow: tuple[str, ...] = ()
     bridges: tuple[str, ...] = ()
     shares: tuple[str, ...] = ()
+    pci: tuple[str, ...] = ()
     forwarding: str = "auto"
     accelerator: str = "auto"
     haproxy: str = "haproxy"
@@ -272,6 +281,8 @@ def _fault(key: str, value: object, unsaid: Mapping[str, Any]) -> tuple[str, str
             return f"{shown} can be no bridges", "ip -brief link show type bridge lists them"
         if key == "shares" and (named := next((name for name in value if not _DIRECTORY.fullmatch(name)), None)):
             return f"{named!r} is no path of a directory", "an absolute one without '..', such as /srv/data"
+        if key == "pci" and (named := next((name for name in value if not re.fullmatch(PCI_NAMES, name)), None)):
+            return f"{named!r} names no PCI device", f"such as {PCI_NAMED}"
         return network_fault(key, value)
     if bounds := KEYS[key].bounds:
         least, most = bounds

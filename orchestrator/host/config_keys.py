@@ -70,6 +70,14 @@ KEYS: Final[dict[str, Key]] = {
             "Without it, none. Only root may be able to write above them. What is applied keeps its share."
         ),
     ),
+    "pci": Key(
+        about=(
+            'PCI devices of this host that service files may name (devices.pci): by their place, "0000:01:00.0", by '
+            'what they are, "10de:2204", or by their class, "class:0300", as lspci -Dnn shows them. Guests of '
+            "whoever may apply a service have them to themselves, their firmware too, and the host does without them "
+            "meanwhile. Without it, none. What is applied keeps its devices."
+        ),
+    ),
     "forwarding": Key(
         about=(
             "Guests need a host that routes (net.ipv4.ip_forward). Where it did not before, it goes on to forward "
@@ -260,6 +268,10 @@ _SYSTEM = (
     "/sys",
     "/var/lib/libvirt",
 )
+PCI_NAMES: Final = (  # as a service file has them
+    "^(([0-9A-Fa-f]{4}:)?[0-9A-Fa-f]{2}:[01][0-9A-Fa-f][.][0-7]|[0-9A-Fa-f]{4}:[0-9A-Fa-f]{4}|class:[0-9A-Fa-f]{4})$"
+)
+PCI_NAMED: Final = "0000:01:00.0, 10de:2204 (vendor and device) or class:0300, as lspci -Dnn shows them"
 _NOBODY_S = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")  # RFC 6890: addresses of no one machine
 
 

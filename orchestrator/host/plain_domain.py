@@ -85,6 +85,8 @@ def plain(described: Described, copies: Mapping[str, Path], variables: Path | No
             _remove(channel)  # Nobody is there to answer it.
     for share in root.findall("devices/filesystem"):
         _remove(share)  # A libvirt of another host would let its guest write.
+    for device in root.findall("devices/hostdev"):
+        _remove(device)  # It is of this host.
     for part in root.findall("devices/channel/source"):
         _remove(part)
     for interface in root.findall("devices/interface"):

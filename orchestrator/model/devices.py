@@ -29,6 +29,7 @@ class Devices:
     disk_cache: DiskCache = DiskCache.WRITEBACK  # of all its disks
     screen: bool = False  # whether it has one that VNC shows, to root on its host
     hugepages: bool = False  # whether its memory is of pages that the host's owner has reserved
+    pci: tuple[str, ...] = ()  # devices of the host that each instance has to itself, as `model.pci` names them
 
     def topology(self, vcpus: int) -> tuple[int, int, int] | None:
         """Sockets, cores of each, threads of each core, for so many vCPUs; None where the role says nothing of it.

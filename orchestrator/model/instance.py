@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import uuid
 
-from orchestrator.model import world
+from orchestrator.model import pci, world
 from orchestrator.model.allocation import Nic
 from orchestrator.model.cause import GUEST_KEEPS_OUT, Cause
 from orchestrator.model.checkpoint import Apart, Checkpoint
@@ -41,6 +41,7 @@ class Goal:
     lent: int = 0  # the last generation that a client had: nobody after him gets it
     halts: int = 0  # how many times its being off or on was changed: odd, it shall be off and stay off
     attached: tuple[Attachment, ...] = ()  # drives that it has by hand, whatever it is built from
+    passed: tuple[pci.Passed, ...] = ()  # devices of the host that are its own, until no VM of it is to have them
 
     @property
     def runs(self) -> bool:
@@ -215,6 +216,23 @@ class Instance:
         """The drives that it has, or is to have: nobody else may have them."""
         to_be = (one.of(self.index) for one in self.goal.role.drives)
         return frozenset((*self.drives_now, *to_be))
+
+    @property
+    def passed(self) -> tuple[pci.Passed, ...]:
+        """The devices of the host that a VM of the present generation has."""
+        return pci.of_keys(self.goal.passed, pci.keys(self.role.devices.pci))
+
+    @property
+    def passed_lacking(self) -> tuple[str, ...]:
+        """What its role asks for of the host's devices, and nothing is given to it for."""
+        wanted = pci.keys(self.role.devices.pci)
+        return tuple(pci.name_of(key) for key in wanted if all(one.wanted != key for one in self.goal.passed))
+
+    @property
+    def passed_to(self) -> tuple[pci.Passed, ...]:
+        """The devices of the host that it has, or is to have: nobody else may have them."""
+        wanted = (*pci.keys(self.role.devices.pci), *pci.keys(self.goal.role.devices.pci))
+        return pci.of_keys(self.goal.passed, wanted)
 
     @property
     def lan(self) -> LanNic | None:

@@ -30,6 +30,7 @@ from orchestrator.model import (
     Word,
 )
 from orchestrator.ports.blobs import BlobDesk, BlobFiles
+from orchestrator.ports.pci import Pci
 from orchestrator.ports.peers import Peers
 from orchestrator.ports.time import Clock
 
@@ -364,7 +365,6 @@ class Network(Protocol):
 
     def fault(self, instance: Instance) -> str:
         """Why nothing reaches the instance through no fault of its own, in a few words; "" when its port stands.
-
         Cheap: the kernel is looked at, and nobody is asked.
         """
 
@@ -397,3 +397,4 @@ class Machine:
     channel: Channel
     network: Network
     clock: Clock
+    pci: Pci

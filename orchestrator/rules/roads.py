@@ -66,6 +66,7 @@ _UNFIT_MEMORY: Final[tuple[tuple[Callable[[Role], bool], str], ...]] = (
     (lambda role: bool(role.shares), "what serves its shares is not saved with it"),
     (lambda role: role.devices.screen, "it has a screen that others may look at"),
     (lambda role: role.devices.hugepages, "its memory is of huge pages"),
+    (lambda role: bool(role.devices.pci), "it has a device of the host (devices.pci), which is not saved with it"),
 )  # fmt: skip
 
 

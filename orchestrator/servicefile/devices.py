@@ -10,11 +10,12 @@ from orchestrator.errors import InvalidInput, Problem
 from orchestrator.model import Devices, DiskCache, Size
 from orchestrator.model.devices import CPU_MODEL
 from orchestrator.model.libvirt_xml import CHARACTERS_MOST, canonical
+from orchestrator.model.pci import NAMED, PATTERN, PCI_MOST, is_address, named
 from orchestrator.servicefile.fields import Answer, boolean, choice, integer, shaped, text
 from orchestrator.servicefile.reader import Reader
 from orchestrator.servicefile.tree import Map
 
-_KEYS: Final = ("cpuModel", "sockets", "cores", "threads", "diskCache", "screen", "hugepages")
+_KEYS: Final = ("cpuModel", "sockets", "cores", "threads", "diskCache", "screen", "hugepages", "pci")
 _TOPOLOGY: Final = ("sockets", "cores", "threads")
 _VCPUS_MOST: Final = 64
 
@@ -32,6 +33,7 @@ def read_devices(reader: Reader, node: Map, at: str, size: Size) -> Devices:
         disk_cache=reader.take(devices, at, "diskCache", choice(DiskCache), DiskCache.WRITEBACK),
         screen=reader.take(devices, at, "screen", boolean, False),
         hugepages=reader.take(devices, at, "hugepages", boolean, False),
+        pci=reader.take(devices, at, "pci", _pci, ()),
         **parts,
     )
     _check_topology(reader, at, found, size)
@@ -72,3 +74,21 @@ def _cpu_model(node: object) -> Answer[str]:
     if not re.fullmatch(CPU_MODEL, said):
         return Problem(f"{said[:60]!r} is no model of a processor", hint="one of: virsh cpu-models x86_64")
     return said
+
+
+@shaped(type="array", items={"type": "string", "pattern": PATTERN}, maxItems=PCI_MOST)
+def _pci(node: object) -> Answer[tuple[str, ...]]:
+    if not isinstance(node, list):
+        return Problem("it is not a list", hint=f"write [NAME, …], each such as {NAMED}")
+    if len(node) > PCI_MOST:
+        return Problem(f"{len(node)} devices; a role may have {PCI_MOST}", hint="name fewer")
+    found: list[str] = []
+    for one in node:
+        if isinstance(said := text(one), Problem):
+            return said
+        try:
+            found.append(named(said))
+        except InvalidInput as error:
+            return Problem(str(error), hint=error.hint)
+    twice = next((one for one in found if is_address(one) and found.count(one) > 1), None)
+    return Problem(f"{twice} is there twice", hint="name it once") if twice else tuple(found)

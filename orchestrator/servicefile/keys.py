@@ -116,6 +116,7 @@ _ROLE: Final = {
     "devices.diskCache": Key("how the host keeps what guests write, until they flush it or go on", "writeback"),
     "devices.screen": Key("whether it has one, which vmrole console --vnc leads to on its host", "false"),
     "devices.hugepages": Key("whether its memory is of huge pages that the host has reserved", "false"),
+    "devices.pci": Key("devices of the host that each instance has to itself: docs/devices.md", "none"),
     "libvirt": Key("what of libvirt has no key here"),
     "libvirt.xml": Key("elements of <domain> that are merged with ours, of those that docs/devices.md lists", "none"),
     "answers": Key("what the first boot of a generation is told; `none` for an image that reads nothing"),

@@ -180,7 +180,9 @@ class Fabric:
         self.control = Control(
             self.store,
             find_image=lambda _: self.present.find(Image, DIGEST),
-            capacity=Capacity(pool="10.90.0.0/16", memory_mib=64_000, laid=plain.machine.network.laid),
+            capacity=Capacity(
+                pool="10.90.0.0/16", memory_mib=64_000, laid=plain.machine.network.laid, pci=plain.machine.pci.look
+            ),
             clock=self.world,
             wake=lambda _kind, _key: None,
             seats=plain.front.balancer.seats,

@@ -15,6 +15,7 @@ from orchestrator.drivers.fake.faults import Faults
 from orchestrator.drivers.fake.inside import FakeInside
 from orchestrator.drivers.fake.machines import FakeGuest, FakeHypervisor
 from orchestrator.drivers.fake.parts import FakeBalancer, FakeDoors, FakeMedia, FakeNetwork, FakeVips
+from orchestrator.drivers.fake.passing import FakePci
 from orchestrator.drivers.fake.world import FakeMachine, World
 from orchestrator.drivers.store.memory import MemoryStore as FakeStore
 
@@ -33,6 +34,7 @@ def fake_host(world: World) -> ports.Host:
         channel=FakeChannel(world),
         network=FakeNetwork(world),
         clock=world,
+        pci=FakePci(world),
     )
     front = ports.Front(balancer=FakeBalancer(world), doors=FakeDoors(world), vips=FakeVips(world))
     return ports.Host(machine=machine, front=front)

@@ -6,6 +6,7 @@ import dataclasses
 
 from orchestrator.errors import VmroleError
 from orchestrator.model import InstanceName
+from orchestrator.model.pci import PciLook
 
 
 @dataclasses.dataclass(slots=True)
@@ -28,6 +29,9 @@ class Faults:
     agent_is_confined: bool = False  # it tells which boot it is in, and may not look into our files
     bridges_gone: set[str] = dataclasses.field(default_factory=set)  # of the host's own
     shares_gone: set[str] = dataclasses.field(default_factory=set)  # of the host, by their sources
+    pci: PciLook = dataclasses.field(default_factory=PciLook)  # what the host's owner gives of its devices
+    pci_gone: set[str] = dataclasses.field(default_factory=set)  # devices that somebody has taken out
+    no_passthrough: bool = False  # its IOMMU is off
     no_huge_pages: bool = False  # the host's owner has reserved none, or takes them back
     no_agent: bool = False  # the image has none
     baked_marks: set[str] = dataclasses.field(default_factory=set)  # what each generation has of its image

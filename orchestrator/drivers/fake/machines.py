@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
+from orchestrator.drivers.fake import passing
 from orchestrator.drivers.fake.mounting import FakeMounting
 from orchestrator.drivers.fake.plugging import FakePlugging
 from orchestrator.drivers.fake.world import AGENT_AFTER_S, SHUTDOWN_TAKES_S, FakeMachine, FakeMemory, World
@@ -74,6 +75,7 @@ class FakeHypervisor(FakePlugging):
             if machine.power is Power.OFF:
                 if instance.lan is not None and instance.lan.bridge in world.faults.bridges_gone:
                     raise Transient(f"start {instance.name}: there is no bridge {instance.lan.bridge} on this host")
+                passing.require(world, instance)
                 if (lacking := self.unfit(instance.role)) is not None:
                     kind = Permanent if lacking.key in ("devices.cpuModel", "libvirt.xml") else Transient
                     raise kind(f"start {instance.name}: {lacking}", hint=lacking.hint)

@@ -20,7 +20,7 @@ from typing import Final
 
 from lxml import etree
 
-from orchestrator.drivers.hypervisor import domain_board, domain_devices, domain_extra, domain_limits
+from orchestrator.drivers.hypervisor import domain_board, domain_devices, domain_extra, domain_limits, domain_pci
 from orchestrator.drivers.hypervisor.domain_parts import QEMU, Accelerator, DomainPaths, MachineType, add
 from orchestrator.drivers.tools import untrusted_xml
 from orchestrator.model import Instance
@@ -57,6 +57,7 @@ def render(instance: Instance, paths: DomainPaths, machine: MachineType) -> str:
     add(devices, "emulator", text=machine.emulator)
     domain_devices.add_disks(devices, instance, paths, limits)
     domain_devices.add_disc(devices, instance, paths.disc)
+    domain_pci.add(devices, instance.passed)
     domain_devices.add_shares(devices, instance, paths.share_server)
     domain_devices.add_network(devices, instance, limits)
     domain_devices.add_small_devices(devices, instance, paths, machine)

@@ -34,7 +34,7 @@ from orchestrator.drivers.hypervisor.domain_xml import Accelerator, MachineType
 from orchestrator.drivers.hypervisor.plugging import Plugging
 from orchestrator.drivers.hypervisor.qmp_watch import Monitors, Run
 from orchestrator.drivers.hypervisor.running_limits import RunningLimits
-from orchestrator.drivers.hypervisor.start_faults import require_bridge, why_not_started
+from orchestrator.drivers.hypervisor.start_faults import require_parts, why_not_started
 from orchestrator.drivers.tools.agent_channel import AgentChannel, AgentRefused, AgentSilent
 from orchestrator.drivers.tools.file_errors import file_faults
 from orchestrator.drivers.tools.layout import Layout
@@ -175,7 +175,7 @@ class LibvirtHypervisor(Plugging):
                         found.resume()
                     return
                 domains.destroy(found)  # Its QEMU may have ended before libvirt noticed.
-            require_bridge(instance)
+            require_parts(instance)
             if instance.from_checkpoint:
                 saved_memory.let_qemu_at(connection, self._layout.checkpoint_dir(instance.name))
             try:

@@ -8,7 +8,7 @@ from typing import Final
 
 import libvirt
 
-from orchestrator.drivers.tools import host_bridges
+from orchestrator.drivers.tools import host_bridges, host_pci
 from orchestrator.drivers.tools.libvirt_connection import translated
 from orchestrator.errors import Permanent, Transient, WorldError
 from orchestrator.model import Firmware, Instance
@@ -21,8 +21,15 @@ _NOT_TAKEN: Final = (
     libvirt.VIR_ERR_XML_ERROR,
     libvirt.VIR_ERR_XML_INVALID_SCHEMA,
 )
+_NO_PCI: Final = re.compile(r"passthrough|vfio|iommu|\bPCI device|hostdev|sys/bus/pci", re.IGNORECASE)
 _NO_SHARE: Final = re.compile(r"virtiofs|serve-share")
 _NO_PAGES: Final = re.compile(r"hugetlbfs|hugepage|huge page|backing store for guest RAM", re.IGNORECASE)
+
+
+def require_parts(instance: Instance) -> None:
+    """Raises Transient while the host lacks a bridge or a device that the instance is to have."""
+    require_bridge(instance)
+    host_pci.require(instance)
 
 
 def require_bridge(instance: Instance) -> None:
@@ -50,6 +57,9 @@ def why_not_started(instance: Instance, error: libvirt.libvirtError) -> WorldErr
         return Permanent(f"{what}: {error}", hint=hint)
     if wanted.hugepages and _NO_PAGES.search(str(error)):
         hint = "reserve more huge pages (vm.nr_hugepages), and see what vmrole doctor says"
+        return Transient(f"{what}: {error}", hint=hint)
+    if wanted.pci and _NO_PCI.search(str(error)):
+        hint = "the IOMMU must be on and the kernel have vfio-pci (modprobe vfio-pci): see what vmrole doctor says"
         return Transient(f"{what}: {error}", hint=hint)
     if instance.role.shares and _NO_SHARE.search(str(error)):
         hint = (

@@ -22,6 +22,7 @@ from orchestrator.host.doctor import (
     libvirt_log,
     listener,
     passage,
+    pci,
     programs,
     reach,
     readable,
@@ -79,6 +80,7 @@ CHECKS: tuple[tuple[str, Callable[[Config], Check]], ...] = (
     ("memory", room.memory),
     ("huge pages", room.huge_pages),
     ("shares", shares.shares),
+    (pci.NAME, pci.devices),
     ("clock", host.clock),
 )
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from orchestrator.drivers.fake import World, fake_host
 from orchestrator.drivers.fake.world import FakeDrive
 from orchestrator.model import Instance, InstanceName, PausedBy
-from tests.contract.suites.stage import NO_SUCH_SHARE, SERVICE, make_instance
+from tests.contract.suites.stage import NO_SUCH_DEVICE, NO_SUCH_SHARE, SERVICE, make_instance
 
 _LOOK_S = 0.25
 
@@ -25,6 +25,7 @@ class FakeStage:
         self.inside = self._host.machine.inside
         self.disks = self._host.machine.disks
         self.world.faults.shares_gone.add(NO_SUCH_SHARE)
+        self.world.faults.pci_gone.add(NO_SUCH_DEVICE)
         self.world.images.add(self.image_sha256)
         self.world.networks[SERVICE] = frozenset(make_instance(self, index).name for index in range(3))
 

@@ -9,8 +9,17 @@ import pytest
 
 from orchestrator.errors import Busy, Permanent, Transient
 from orchestrator.model import Attachment, Devices, Domain, Instance, Limits, PausedBy, Power
+from orchestrator.model.pci import Passed
 from orchestrator.model.share import Share
-from tests.contract.suites.stage import NO_SUCH_SHARE, Stage, kept, make_instance, next_generation, with_storage
+from tests.contract.suites.stage import (
+    NO_SUCH_DEVICE,
+    NO_SUCH_SHARE,
+    Stage,
+    kept,
+    make_instance,
+    next_generation,
+    with_storage,
+)
 
 
 class HypervisorContract:
@@ -79,6 +88,22 @@ class HypervisorContract:
         assert waits.value.hint
         seen = stage.hypervisor.look(instance.name)
         assert seen is None or seen.power is Power.OFF
+
+    def test_a_device_of_the_host_that_is_not_there(self, stage: Stage) -> None:
+        """Who has it by his record waits for it, as does who has none yet of what his role names."""
+        instance = make_instance(stage)
+        stage.lay(instance)
+        role = dataclasses.replace(instance.role, devices=Devices(pci=(NO_SUCH_DEVICE,)))
+        passed = (Passed(wanted=NO_SUCH_DEVICE, address=NO_SUCH_DEVICE, kind="10de:2204"),)
+        for given, told in (((), f"no device of the host is free for {NO_SUCH_DEVICE}"), (passed, "no PCI device")):
+            goal = dataclasses.replace(instance.goal, role=role, passed=given)
+            with pytest.raises(Transient, match=told) as waits:
+                stage.hypervisor.start(dataclasses.replace(instance, role=role, goal=goal))
+            assert waits.value.hint
+            seen = stage.hypervisor.look(instance.name)
+            assert seen is None or seen.power is Power.OFF
+        stage.hypervisor.start(instance)
+        assert look(stage, instance).power is Power.RUNNING
 
     def test_limits_of_a_running_vm(self, stage: Stage) -> None:
         """Other limits disturb nothing, however often they are given, and where no VM runs there is nothing to do."""

@@ -27,6 +27,7 @@ SUBNET = "10.77.0"
 MEMORY_MIB = 128
 
 
+NO_SUCH_DEVICE: Final = "fffe:1d:1f.7"  # likewise none of its PCI devices
 NO_SUCH_SHARE: Final = "/srv/nonesuch"  # no directory of any stage's host
 
 

@@ -64,6 +64,19 @@ def test_a_drive_by_hand_is_one(fabric: Fabric, name: str, drive: str) -> None:
         fabric.present.find(Instance, WEB)
 
 
+@pytest.mark.parametrize("field", ["wanted", "address", "kind"])
+def test_a_device_of_the_host_is_named_as_one(fabric: Fabric, field: str) -> None:
+    """What would become a path below /sys, or a part of a domain, is read by nobody."""
+    passed = {"wanted": "10de:2204#2", "address": "0000:01:00.0", "kind": "10de:2204"}
+    overwrite(fabric, records.WISH, WEB, ("goal", "passed"), [passed])
+    fabric.restart()
+    assert fabric.present.find(Instance, WEB) is not None
+    overwrite(fabric, records.WISH, WEB, ("goal", "passed"), [{**passed, field: "../../net/eth0"}])
+    fabric.restart()
+    with pytest.raises(Permanent, match=r"goal\.passed"):
+        fabric.present.find(Instance, WEB)
+
+
 @pytest.mark.parametrize("place", OF_WISH, ids="-".join)
 def test_an_instance_is_what_its_record_is_called(fabric: Fabric, place: tuple[str, ...]) -> None:
     """Its VM goes on, nothing is made anew, and whoever looks is told."""
@@ -106,6 +119,7 @@ OF_TEMPLATE = (
     ("network", "gateway"),
     ("network", "dns", 0),
     ("devices", "cpu_model"),
+    ("devices", "pci", 0),
     ("shares", 0, "name"),
     ("shares", 0, "source"),
     ("shares", 0, "mount"),
@@ -130,6 +144,7 @@ def test_a_template_names_an_image_and_disks_and_endpoints(fabric: Fabric, place
         body: Any = json.loads(json.dumps(dict(document.body)))
         body["endpoints"][0]["allow"] = ["10.0.0.0/8"]
         body["network"] |= json.loads(json.dumps(network))
+        body["devices"]["pci"] = ["0000:01:00.0"]
         body["shares"] = [{"name": "data", "source": "/srv/data", "mount": "/data"}]
         within = body
         for step in place[:-1]:

@@ -14,6 +14,7 @@ import pytest
 
 from orchestrator.errors import ConfigError
 from orchestrator.host import config, config_file, config_keys
+from orchestrator.model import pci
 from tests.world.places import REPOSITORY
 
 EXAMPLE = REPOSITORY / "docs" / "examples" / "vmrole.toml"
@@ -93,6 +94,9 @@ def test_a_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
         ('bridges = ["br 0"]', "can be no bridges"),
         ('bridges = ["br0", "../x"]', "can be no bridges"),
         ('bridges = ["br0123456789abcde"]', "ip -brief link show type bridge"),
+        ('pci = "0000:01:00.0"', 'pci = ["NAME"]'),
+        ('pci = ["gpu"]', "'gpu' names no PCI device"),
+        ('pci = ["10de:2204", "../../etc"]', "such as 0000:01:00.0, 10de:2204 (vendor and device) or class:0300"),
         ('shares = "/srv"', 'shares = ["NAME"]'),
         ('shares = ["srv/data"]', "'srv/data' is no path of a directory"),
         ('shares = ["/srv/data", "/srv/../etc"]', "'/srv/../etc' is no path of a directory"),
@@ -306,3 +310,8 @@ def test_a_missing_file_that_was_named_is_a_fault(tmp_path: Path) -> None:
 
 if __name__ == "__main__":
     EXAMPLE.write_text(config_file.text({}))
+
+
+def test_devices_are_named_as_in_service_files() -> None:
+    """The configuration reads by itself, and takes the same."""
+    assert (config_keys.PCI_NAMES, config_keys.PCI_NAMED) == (pci.PATTERN, pci.NAMED)

@@ -31,3 +31,11 @@ def test_no_directory_of_the_host_goes_with_it() -> None:
     assert described.root.findall("devices/filesystem")
     made = etree.fromstring(plain(described, {"vda": Path("/a.qcow2")}, None, "taken").encode())
     assert made.findall("devices/filesystem") == []
+
+
+def test_no_device_of_the_host_goes_with_it() -> None:
+    """Another host has another there, or its own disks."""
+    described = describe((GOLDEN_FILES / "domain" / "pci.xml").read_text())
+    assert len(described.root.findall("devices/hostdev")) == 3
+    made = etree.fromstring(plain(described, {"vda": Path("/a"), "vdb": Path("/b")}, None, "taken").encode())
+    assert made.findall("devices/hostdev") == []

@@ -72,3 +72,10 @@ def test_a_memory_of_huge_pages_is_not_restored() -> None:
     assert "not ours alone" in roads.unfit_memory(
         dataclasses.replace(role, devices=Devices(), libvirt_xml="<domain/>")
     )
+
+
+def test_no_memory_is_restored_with_a_device_of_the_host() -> None:
+    """Its disk can be booted: prepared is the warmest road."""
+    role = dataclasses.replace(web_role(local_storage=()), devices=Devices(pci=("10de:2204",)))
+    assert roads.unfit(role) == ""
+    assert "devices.pci" in roads.unfit_memory(role)

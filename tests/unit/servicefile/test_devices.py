@@ -11,7 +11,10 @@ from orchestrator.servicefile.difference import difference
 from orchestrator.servicefile.write import written
 from tests.world.service_files import find
 
-SAID = "{cpuModel: Nehalem, sockets: 2, cores: 2, threads: 2, diskCache: none, screen: true, hugepages: true}"
+SAID = (
+    "{cpuModel: Nehalem, sockets: 2, cores: 2, threads: 2, diskCache: none, screen: true, hugepages: true, "
+    "pci: [01:00.0, 10DE:2204, 10de:2204, 'class:0c03']}"
+)
 FILE = f"""service: shop
 roles:
   web:
@@ -30,7 +33,14 @@ def test_they_are_read_and_written() -> None:
     """With everything that there is; the file that is written says the same."""
     spec = servicefile.parse(FILE, find)
     assert spec.roles[0].devices == Devices(
-        cpu_model="Nehalem", sockets=2, cores=2, threads=2, disk_cache=DiskCache.NONE, screen=True, hugepages=True
+        cpu_model="Nehalem",
+        sockets=2,
+        cores=2,
+        threads=2,
+        disk_cache=DiskCache.NONE,
+        screen=True,
+        hugepages=True,
+        pci=("0000:01:00.0", "10de:2204", "10de:2204", "class:0c03"),
     )
     assert servicefile.parse(written(spec, find), find) == spec
 
@@ -80,6 +90,16 @@ def test_other_devices_are_another_vm(other: str) -> None:
         ("{diskCache: true}", ".diskCache", "is not known"),
         ("{screen: vnc}", ".screen", "is not true or false"),
         ("{hugepages: 1 GiB}", ".hugepages", "is not true or false"),
+        ("{pci: 10de:2204}", ".pci", "it is not a list"),
+        ("{pci: [1234]}", ".pci", "1234 is not a string"),
+        ("{pci: [gpu]}", ".pci", "'gpu' names no PCI device"),
+        ("{pci: ['0000:01:00.8']}", ".pci", "'0000:01:00.8' names no PCI device"),
+        ("{pci: ['0000:01:20.0']}", ".pci", "'0000:01:20.0' names no PCI device"),
+        ('{pci: ["10de:2204\\n"]}', ".pci", "names no PCI device"),
+        ("{pci: ['class:03']}", ".pci", "'class:03' names no PCI device"),
+        ("{pci: [01:00.0, '0000:01:00.0']}", ".pci", "0000:01:00.0 is there twice"),
+        ("{pci: [1:1.1]}", ".pci", "'1:1.1' names no PCI device"),
+        (f"{{pci: [{', '.join(['10de:2204'] * 9)}]}}", ".pci", "9 devices; a role may have 8"),
     ],
 )
 def test_what_cannot_be(devices: str, key: str, told: str) -> None:

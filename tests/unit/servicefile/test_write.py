@@ -88,7 +88,7 @@ roles:
   lan: {image: micro, instances: 2, network: {bridge: br0.7, addresses: [192.0.2.10/24, 192.0.2.11/24], mtu: 9000,
         gateway: 192.0.2.1, dns: [192.0.2.53], search: [corp.example], proxy: "http://proxy.example:3128"}}
   machine: {image: micro, size: {vcpus: 8}, devices: {cpuModel: Nehalem, sockets: 2, cores: 2, threads: 2,
-            diskCache: none, screen: true, hugepages: true},
+            diskCache: none, screen: true, hugepages: true, pci: ["01:00.0", 10de:2204]},
             libvirt: {xml: "<domain><devices><sound model='ich9'/></devices></domain>"}}
   db: {image: micro, ready: {agent: false, probe: {port: 1}}, answers: none, setup: {restart: false}}
 """

@@ -34,6 +34,7 @@ from orchestrator.model import (
     RoleDrive,
     RoleNetwork,
 )
+from orchestrator.model.pci import Passed
 from orchestrator.model.share import Share
 from tests.world.instances import instance
 from tests.world.places import GOLDEN_FILES
@@ -122,6 +123,18 @@ def sharing(of: Instance) -> Instance:
     return dataclasses.replace(of, role=dataclasses.replace(of.role, shares=shares))
 
 
+def passed_to(of: Instance) -> Instance:
+    """The instance with a GPU, and its sound with it, and with a card for itself."""
+    role = dataclasses.replace(of.role, devices=Devices(pci=("10de:2204", "0001:42:1f.3")))
+    passed = (
+        Passed(wanted="10de:2204", address="0000:01:00.0", kind="10de:2204"),
+        Passed(wanted="10de:2204", address="0000:01:00.1", kind="10de:1aef"),
+        Passed(wanted="0001:42:1f.3", address="0001:42:1f.3", kind="8086:1533"),
+        Passed(wanted="class:0300", address="0000:09:00.0", kind="1002:7310"),
+    )
+    return dataclasses.replace(of, role=role, goal=dataclasses.replace(of.goal, passed=passed))
+
+
 ON_A_BRIDGE = RoleNetwork(bridge="br0.7", addresses=("192.0.2.10/24",), mtu=9000)
 LIMITED = dataclasses.replace(KVM, shares_cpus=True, shapes_traffic=True)
 SECURE_TPM_SATA = Hardware(firmware=Firmware.SECURE_BOOT, disk_bus=DiskBus.SATA, tpm=True)
@@ -153,6 +166,7 @@ CASES = {
     "windows-threads": (windows(with_devices(instance(), Devices(threads=2, screen=True))), True, KVM),
     "extra": (extra(instance()), True, TCG),
     "shares": (sharing(instance()), True, TCG),
+    "pci": (passed_to(with_storage(instance(), 1)), True, KVM),
     "shares-huge-pages": (sharing(with_devices(instance(), Devices(hugepages=True))), False, KVM),
     "windows-extra": (extra(windows(instance())), True, KVM),
     "windows-tcg": (windows(instance()), True, TCG),

@@ -19,6 +19,10 @@ _NO_MODEL = "internal error: Unknown CPU model Nonesuch-v7"
 _NO_PAGES = "internal error: hugetlbfs filesystem is not mounted or disabled by administrator config"
 _NO_ROOM = "internal error: process exited: unable to map backing store for guest RAM: Cannot allocate memory"
 _NOT_SERVED = "internal error: virtiofsd died unexpectedly"
+_NO_IOMMU = "unsupported configuration: host doesn't support passthrough of host PCI devices"
+_NO_DEVICE = "Device 0000:01:00.0 not found: could not access /sys/bus/pci/devices/0000:01:00.0/config: No such file"
+_IN_USE = "Requested operation is not valid: PCI device 0000:01:00.0 is in use by driver QEMU, domain other"
+_PCI = Devices(pci=("0000:01:00.0",))
 _SHARES = (Share(name="data", source="/srv/data"),)
 _NO_POLICY = "unsupported configuration: unsupported rtc timer tickpolicy 'catchup'"
 
@@ -37,6 +41,9 @@ def told(text: str, code: int, **role: object) -> WorldError:
         (_NO_MODEL, libvirt.VIR_ERR_INTERNAL_ERROR, {"devices": Devices(cpu_model="N")}, Permanent, "cpuModel"),
         (_NO_PAGES, libvirt.VIR_ERR_INTERNAL_ERROR, {"devices": Devices(hugepages=True)}, Transient, "nr_hugepages"),
         (_NO_ROOM, libvirt.VIR_ERR_INTERNAL_ERROR, {"devices": Devices(hugepages=True)}, Transient, "nr_hugepages"),
+        (_NO_IOMMU, libvirt.VIR_ERR_CONFIG_UNSUPPORTED, {"devices": _PCI}, Transient, "vfio-pci"),
+        (_NO_DEVICE, libvirt.VIR_ERR_INTERNAL_ERROR, {"devices": _PCI}, Transient, "vfio-pci"),
+        (_IN_USE, libvirt.VIR_ERR_OPERATION_INVALID, {"devices": _PCI}, Transient, "vfio-pci"),
         (_NOT_SERVED, libvirt.VIR_ERR_INTERNAL_ERROR, {"shares": _SHARES}, Transient, "virtiofsd.log"),
         (_NO_POLICY, libvirt.VIR_ERR_CONFIG_UNSUPPORTED, {"libvirt_xml": _EXTRA}, Permanent, "libvirt.xml"),
     ],

@@ -33,6 +33,7 @@ from orchestrator.host.doctor import (
     firmware,
     host,
     libvirt_log,
+    pci,
     programs,
     reach,
     room,
@@ -40,6 +41,7 @@ from orchestrator.host.doctor import (
     shares,
 )
 from orchestrator.model.blob import Blob, BlobOwner, BlobPut, Of
+from orchestrator.model.pci import PciDevice, PciLook
 from tests.world.places import REPOSITORY
 
 Program = Callable[[str, str], None]
@@ -449,6 +451,32 @@ def test_shares_are_told(settings: Config, tmp_path: Path) -> None:
         assert remedy in check.remedy
     check = shares.shares(dataclasses.replace(settings, shares=(f"{given}/none",)))
     assert (check.verdict, f"{given}/none" in check.message) == (Verdict.WARN, True)
+
+
+def test_devices_for_guests_are_told() -> None:
+    """Which of those that are given can be passed on, why another cannot, and what is to be done."""
+    card = PciDevice(address="0000:02:00.0", kind="8086:1533", code="0200")
+    sick = PciDevice(
+        address="0000:01:00.0", kind="10de:2204", code="0300", fault="it has no IOMMU", hint="boot it so"
+    )
+    for given, devices, verdict, told, remedy in (
+        ((), (), Verdict.PASS, "none is given to guests", ""),
+        (("8086:1533",), (card,), Verdict.PASS, "guests may have 0000:02:00.0 (8086:1533)", ""),
+        (("class:0200", "01:00.0"), (card,), Verdict.WARN, "; there is no PCI device 01:00.0", "lspci"),
+        (("class:0300",), (sick,), Verdict.WARN, "guests can have none; it has no IOMMU", "boot it so"),
+        (("class:0300", "class:0200"), (sick, card), Verdict.WARN, "0000:02:00.0 (8086:1533); it has", "boot it so"),
+    ):
+        check = pci.judge(PciLook(given=given, devices=devices))
+        assert (check.name, check.verdict) == ("pci devices", verdict)
+        assert told in check.message
+        assert remedy in check.remedy
+
+
+def test_the_bus_of_this_host_can_be_looked_at(settings: Config) -> None:
+    """A bridge is no device for guests, and a host without one has none to give."""
+    check = pci.devices(dataclasses.replace(settings, pci=("class:0604",)))
+    assert check.verdict is Verdict.WARN
+    assert "is a bridge" in check.message or "there is no PCI device class:0604" in check.message
 
 
 def test_the_clock_never_stops_anything(settings: Config) -> None:
