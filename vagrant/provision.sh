@@ -125,20 +125,28 @@ cloud-init: reads our answer files in the tests; made inert on this host before 
 END
 }
 
-# libvirt confines each QEMU by what stands in its domain XML; our monitor socket stands on the command line. The rule of
+# libvirt confines each QEMU by what stands in its domain XML; our monitor socket stands on the command line. libvirt
+# itself may be confined, and runs no program in our state directory, such as the one that serves shares. The rule of
 # former versions let each VM's QEMU reach the monitors of all others, and goes.
-apparmor_rule() {
-  local abstraction=/etc/apparmor.d/abstractions/libvirt-qemu place=/etc/apparmor.d/local/abstractions/libvirt-qemu
-  local rule='/run/vmrole/monitor.sock rw,' former='/run/vmrole/monitors/*.sock rw,'
-  [ -e "$abstraction" ] || return 0
+apparmor_rules() {
+  local place=/etc/apparmor.d/local/abstractions/libvirt-qemu former='/run/vmrole/monitors/*.sock rw,' daemon
   if grep -qsxF "$former" "$place"; then
     say "removing the rule of former versions from $place"
     as_root sed -i '\|^/run/vmrole/monitors/\*\.sock rw,$|d' "$place"
   fi
-  if grep -qsxF "$rule" "$place"; then return 0; fi
-  say "letting QEMU's AppArmor profile connect to our monitor socket: $place"
+  allow abstractions/libvirt-qemu '/run/vmrole/monitor.sock rw,'
+  for daemon in libvirtd virtqemud; do allow "usr.sbin.$daemon" '/var/lib/vmrole/serve-share PUx,'; done
+}
+
+allow() {
+  local profile=/etc/apparmor.d/$1 place=/etc/apparmor.d/local/$1
+  [ -e "$profile" ] || return 0
+  if grep -qsxF "$2" "$place"; then return 0; fi
+  say "adding to libvirt's AppArmor profile what it lacks: $2 in $place"
   as_root mkdir -p "${place%/*}"
-  printf '%s\n' "$rule" | as_root tee -a "$place" >/dev/null
+  printf '%s\n' "$2" | as_root tee -a "$place" >/dev/null
+  # Of an abstraction each new profile of a VM is made. A daemon's own is in force already, and is read anew.
+  if [[ $1 = usr.sbin.* ]] && aa-enabled --quiet 2>/dev/null; then as_root apparmor_parser --replace "$profile"; fi
 }
 
 # Members of vmrole may use the daemon's socket, those of vmrole-read may look. Who belongs to them is for the host's
@@ -306,7 +314,7 @@ $(build_packages; package_packages)"
       ;;
     *) die "say 'host', 'develop', 'package', 'vagrant' or 'peers'" ;;
   esac
-  apparmor_rule
+  apparmor_rules
   virtual_environment "$lock"
 }
 

@@ -24,6 +24,7 @@ PARTS = REPOSITORY / "vagrant" / "deb"
 PLACE = "/usr/lib/vmrole"
 RULES = "/etc/apparmor.d/local/abstractions/libvirt-qemu"
 RULE = "/run/vmrole/monitor.sock rw,"
+OF_LIBVIRT = {RULES: RULE, "/etc/apparmor.d/local/usr.sbin.libvirtd": "/var/lib/vmrole/serve-share PUx,"}
 PART = "/etc/vmrole/conf.d/50-host.toml"
 ANSWERS = REPOSITORY / "tests" / "golden" / "answers" / "generalized.xml"
 # What dpkg and its triggers write of every package, and what belongs to no package.
@@ -162,7 +163,8 @@ def test_it_is_installed_and_starts_nothing(host: Host) -> None:
     assert "vmrole" not in asked
     assert "haproxy" in asked  # else nobody would have been asked, whatever ours did
     assert list(tree.at("/etc/systemd").rglob("*vmrole*")) == []
-    assert tree.at(RULES).read_text().count(RULE) == 1
+    for place, rule in OF_LIBVIRT.items():
+        assert tree.at(place).read_text().count(rule) == 1
 
 
 def test_its_units_are_those_of_the_documentation(host: Host) -> None:
@@ -304,6 +306,9 @@ def test_a_purge_leaves_nothing_of_the_packages_own(built: Built, host: Host) ->
     assert "left" not in purged
     assert tree.files(*ELSEWHERE) == before
     assert (tree.at(RULES).exists() and tree.at(RULES).read_text()) == rules
+    for place in OF_LIBVIRT:  # A profile that says so of them does not load without these.
+        profile = tree.at(place.replace("/local/", "/")).read_text()
+        assert tree.at(place).exists() or f"include <{place.removeprefix('/etc/apparmor.d/')}>" not in profile
     assert tree.run("getent", "group", "vmrole").returncode != 0
 
 

@@ -7,13 +7,14 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from orchestrator.drivers.hypervisor import probe_domain
 from orchestrator.drivers.hypervisor.probe_domain import Rights
 from orchestrator.drivers.tools.command import run
+from orchestrator.drivers.tools.layout import Layout
 from orchestrator.errors import CommandFailed
 from orchestrator.host.config import Config
 from orchestrator.host.doctor.check import Check, Verdict, fail, ok, warn
@@ -21,11 +22,31 @@ from orchestrator.host.doctor.check import Check, Verdict, fail, ok, warn
 _ENABLED = Path("/sys/module/apparmor/parameters/enabled")
 _ABSTRACTION = Path("/etc/apparmor.d/abstractions/libvirt-qemu")
 _LOCAL = Path("/etc/apparmor.d/local/abstractions/libvirt-qemu")
+_DAEMONS: Final = ("usr.sbin.libvirtd", "usr.sbin.virtqemud")  # the profile of the one daemon, or of the modular one
 
 
 def apparmor(settings: Config) -> Check:
-    """QEMU may bring its monitor: libvirt's profile knows nothing of what stands on a command line."""
-    return judge(_apparmor() and _ABSTRACTION.exists(), _text(_LOCAL), settings.run_dir)
+    """QEMU may bring its monitor: libvirt's profile knows nothing of what stands on a command line. And libvirt may
+    run what serves shares, where the host's owner gives any.
+    """
+    found = judge(_apparmor() and _ABSTRACTION.exists(), _text(_LOCAL), settings.run_dir)
+    if found.verdict is Verdict.FAIL or not (settings.shares and _apparmor()):
+        return found
+    profiles = [name for name in _DAEMONS if Path("/etc/apparmor.d", name).exists()]
+    rules = {name: _text(Path("/etc/apparmor.d/local", name)) for name in profiles}
+    return judge_shares(rules, Layout(settings.state_dir, settings.run_dir).share_server) or found
+
+
+def judge_shares(local_rules: Mapping[str, str], program: Path) -> Check | None:
+    """What is wrong where libvirt's daemons have these profiles, each with what the host's owner added to it."""
+    rule = f"{program} PUx,"
+    for name, text in local_rules.items():
+        if rule not in (line.strip() for line in text.splitlines()):
+            told = f"keeps {name.rpartition('.')[2]} from {program}: no VM with shares starts"
+            return fail(
+                "apparmor", told, f"add to /etc/apparmor.d/local/{name}: {rule}; then systemctl reload apparmor"
+            )
+    return None
 
 
 def judge(confined: bool, local_rules: str, run_dir: Path) -> Check:

@@ -13,6 +13,7 @@ from tests.world.places import REPOSITORY
 
 PARTS = REPOSITORY / "vagrant" / "deb"
 PROVISION = REPOSITORY / "vagrant" / "provision.sh"
+POSTINST = PARTS / "postinst"
 
 
 SHARES = "virtiofsd | qemu-system-common (<< 1:8)"  # what serves shares, by one distribution or the other
@@ -24,12 +25,74 @@ def listed(kind: str) -> list[str]:
     return [line.split()[0] for line in done.stdout.splitlines()]
 
 
-def test_both_let_qemu_reach_the_same_socket() -> None:
-    """A host that was provisioned and one that has the package have the same rule for AppArmor."""
-    rules = {re.findall(r"rule='([^']+)'", path.read_text())[0] for path in (PROVISION, PARTS / "postinst")}
-    (rule,) = rules
-    pattern = re.escape(rule).replace(r"\ ", " ")
-    assert f"|^{pattern}$|d" in (PARTS / "postrm").read_text()
+RULES = {
+    "abstractions/libvirt-qemu": "/run/vmrole/monitor.sock rw,",
+    "usr.sbin.libvirtd": "/var/lib/vmrole/serve-share PUx,",
+    "usr.sbin.virtqemud": "/var/lib/vmrole/serve-share PUx,",
+}
+
+
+def functions_of(script: Path, *names: str) -> str:
+    """The text of these shell functions of it."""
+    found = re.findall(rf"^(?:{'|'.join(names)})\(\) \{{$.*?^\}}$", script.read_text(), re.MULTILINE | re.DOTALL)
+    assert len(found) == len(names)
+    return "\n".join(found)
+
+
+def profiles(etc: Path, *, optional: bool) -> Path:
+    """Libvirt's profiles with the files for what is local, of a host where they say "if exists", or do not."""
+    for name in RULES:
+        for place in (etc / "apparmor.d" / name, local := etc / "apparmor.d" / "local" / name):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(f"  include if exists <local/{name}>\n" if optional else f"  #include <local/{name}>\n")
+        local.write_text("")
+    return etc
+
+
+def rules_of(etc: Path) -> dict[str, list[str]]:
+    """The lines that are local, of each profile that has a file for them."""
+    return {
+        name: path.read_text().splitlines()
+        for name in RULES
+        if (path := etc / "apparmor.d" / "local" / name).exists()
+    }
+
+
+def run_shell(script: str, etc: Path) -> None:
+    """Runs it with that directory in /etc's place, and no AppArmor."""
+    moved = script.replace("/etc/", f"{etc}/").replace("/run/systemd/system", "/nowhere")
+    subprocess.run(["bash", "-euc", moved, "-", "purge"], check=True, timeout=60, capture_output=True)
+
+
+@pytest.mark.parametrize("optional", [False, True])
+@pytest.mark.parametrize("by", ["package", "provisioning"])
+def test_apparmor_lets_us_be_and_loads_after_a_purge(by: str, optional: bool, tmp_path: Path) -> None:
+    """Both add the same rules, once; a purge takes them, keeps the owner's, and each file that a profile is nothing
+    without: where libvirt's abstraction does not load, no VM starts.
+    """
+    etc = profiles(tmp_path / "etc", optional=optional)
+    if by == "package":
+        calls = re.search(r"^allow abstractions.*?(?=^if )", POSTINST.read_text(), re.MULTILINE | re.DOTALL)
+        assert calls
+        script = functions_of(POSTINST, "allow") + "\n" + calls[0]
+    else:
+        script = (
+            'say() { :; }; as_root() { "$@"; }\n'
+            + functions_of(PROVISION, "apparmor_rules", "allow")
+            + "\napparmor_rules"
+        )
+    script = f"aa-enabled() {{ return 1; }}\n{script}"
+    for _ in range(2):
+        run_shell(script, etc)
+        assert rules_of(etc) == {name: [rule] for name, rule in RULES.items()}
+    (mine := etc / "apparmor.d/local/usr.sbin.virtqemud").write_text(f"/srv/** r,\n{mine.read_text()}")
+    purge = re.search(
+        r"^    # libvirt made these files.*?^    done$", (PARTS / "postrm").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert purge
+    run_shell(purge[0], etc)
+    empty = {} if optional else {"abstractions/libvirt-qemu": [], "usr.sbin.libvirtd": []}
+    assert rules_of(etc) == empty | {"usr.sbin.virtqemud": ["/srv/** r,"]}
 
 
 def test_both_make_the_same_groups() -> None:

@@ -500,6 +500,21 @@ def test_apparmor_must_know_our_socket() -> None:
     assert "monitors/*.sock" in former.remedy
 
 
+def test_apparmor_must_let_libvirt_serve_shares() -> None:
+    """Each daemon of libvirt's that has a profile has the rule for what serves shares, not as a comment."""
+    program, rule = Path("/var/lib/vmrole/serve-share"), "/var/lib/vmrole/serve-share PUx,"
+    assert confinement.judge_shares({}, program) is None
+    assert confinement.judge_shares({"usr.sbin.libvirtd": f"  {rule}\n"}, program) is None
+    both = {"usr.sbin.libvirtd": f"{rule}\n", "usr.sbin.virtqemud": f"# {rule}\n"}
+    for rules, daemon in ((both, "virtqemud"), ({"usr.sbin.libvirtd": ""}, "libvirtd")):
+        refused = confinement.judge_shares(rules, program)
+        assert refused is not None
+        assert failed(refused)
+        assert f"keeps {daemon} from {program}" in refused.message
+        assert f"/etc/apparmor.d/local/usr.sbin.{daemon}: {rule}" in refused.remedy
+    assert confinement.judge_shares(both, Path("/srv/vmrole/serve-share")) is not None
+
+
 GOOD = Rights(ids=(64055,) * 4, groups=(108,) * 4, capabilities=0, seccomp=2, label="libvirt-8a1b (enforce)")
 BAD: dict[str, tuple[Rights, list[str], bool, Verdict, str]] = {
     "root": (replace(GOOD, ids=(0,) * 4), ["AppArmor"], True, Verdict.FAIL, 'user = "libvirt-qemu"'),
