@@ -26,16 +26,30 @@ class Unanswered:
         self._clock = clock
         self._since_s: dict[InstanceName, float] = {}
         self._told: set[InstanceName] = set()
+        self._answered_s: dict[str, float] = {}  # by MAC
 
     def notices(
         self, instances: Sequence[Instance], asking: Mapping[str, float], network: libvirt.virNetwork
     ) -> Iterator[Notice]:
         """Tells of each guest once that it is not answered. `asking` has the MACs and when they asked."""
         macs = asking.keys() & {one.nic.mac for one in instances}
-        answered = _answered(network) if macs else {}
+        return self.among(instances, asking, _answered(network) if macs else {})
+
+    def among(
+        self, instances: Sequence[Instance], asking: Mapping[str, float], answered: Mapping[str, float]
+    ) -> Iterator[Notice]:
+        """The same, of what the leases say now: when each MAC that has one was answered (seconds since the epoch).
+
+        Most guests give their lease back as they go down, soon after they asked maybe: that they were answered is
+        remembered for as long as that they asked.
+        """
         for instance in instances:
             mac = instance.nic.mac
-            if mac not in macs or answered.get(mac, 0.0) > asking[mac] - _INEXACT_S:
+            if mac not in asking:
+                self._answered_s.pop(mac, None)
+            elif mac in answered:
+                self._answered_s[mac] = answered[mac]
+            if mac not in asking or self._answered_s.get(mac, 0.0) > asking[mac] - _INEXACT_S:
                 self._since_s.pop(instance.name, None)
                 self._told.discard(instance.name)
                 continue
