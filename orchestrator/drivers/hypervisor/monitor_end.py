@@ -7,6 +7,9 @@ The kernel gives a descriptor of another process to who may trace it: to one of 
 that for this one call, as a file server's threads are its clients; in what it may do otherwise it stays root. The C
 library would change all threads, so the kernel is asked itself. Where it says no (Yama's ptrace_scope, AppArmor, a
 filter of system calls without pidfd_getfd) nothing is held, and libvirt waits.
+
+Who has broken out of a QEMU and is its user could end us by a signal to that thread while it lives (1 ms), and would
+find a new daemon in our place. He has all guests of the host by then.
 """
 
 from __future__ import annotations
