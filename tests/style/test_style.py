@@ -45,7 +45,7 @@ WAITS = {
 DEADLINES = {
     "orchestrator/drivers/tools/command.py": "how long a program may take",
     "orchestrator/drivers/hypervisor/accelerator.py": "how long a QEMU that is tried may take",
-    "orchestrator/drivers/hypervisor/process_end.py": "how long a program that has ended may be taken no note of",
+    "orchestrator/drivers/tools/ended.py": "how long a program that has ended may be taken no note of",
     "orchestrator/drivers/images/confinement.py": "how long a trial is believed; who asks has no clock",
     "orchestrator/drivers/guest/host_probe.py": "how long a socket may be silent",
     "orchestrator/drivers/network/neighbours.py": "how long a neighbour may be silent",

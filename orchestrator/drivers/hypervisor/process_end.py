@@ -11,19 +11,16 @@ libvirt would wait for it all the same.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import select
 import signal
 from pathlib import Path
 from typing import Final
 
 from orchestrator.drivers.hypervisor import monitor_end
-from orchestrator.drivers.tools.deadline import Deadline
+from orchestrator.drivers.tools.ended import await_noted, is_gone
 
 WITHIN_S: Final = 1.0  # A QEMU that takes longer is left to libvirt, which kills it in the end.
 NOTED_WITHIN_S: Final = 0.1  # Its parent is the host's first process, which has nothing else to do.
-_LOOK_S: Final = 0.001
 
 
 def ask(pid: int, vm_uuid: str, within_s: float = WITHIN_S, noted_within_s: float = NOTED_WITHIN_S) -> bool:
@@ -43,31 +40,15 @@ def _end(pid: int, vm_uuid: str, by: signal.Signals, within_s: float, noted_with
         return False
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if vm_uuid.encode() not in words or _is_gone(process, 0.0):  # Else it may be another's number since.
+        if vm_uuid.encode() not in words or is_gone(process, 0.0):  # Else it may be another's number since.
             return False
         with monitor_end.held(pid, process):
             signal.pidfd_send_signal(process, by)
-            if not _is_gone(process, within_s):
+            if not is_gone(process, within_s):
                 return False
-            _await_noted(process, noted_within_s)
+            await_noted(process, noted_within_s)
         return True
     except OSError:
         return False
     finally:
         os.close(process)
-
-
-def _is_gone(process: int, within_s: float) -> bool:
-    """As the kernel has it: the descriptor is readable then."""
-    poll = select.poll()
-    poll.register(process, select.POLLIN)
-    return bool(poll.poll(within_s * 1000))
-
-
-def _await_noted(process: int, within_s: float) -> None:
-    """Until nobody can signal it any more, for its parent knows of its end; or for as long as that may take."""
-    deadline = Deadline(within_s)
-    with contextlib.suppress(ProcessLookupError):
-        while not deadline.over:
-            signal.pidfd_send_signal(process, 0)
-            select.select((), (), (), _LOOK_S)

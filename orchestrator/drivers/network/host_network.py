@@ -392,8 +392,8 @@ class HostNetwork:
         if not name_server.overlooks(network, names):
             return
         name_server.begin_anew(network, wanted)
-        if name_server.answers(service.network.gateway) and not name_server.overlooks(network, names):
-            self._untold[service.name].append(Notice(service.name, f"somebody removed {names}: put back"))
-            return
-        self._unwatched.add(service.name)
-        log.warning("the name server of network %s cannot watch %s", service.network.name, names)
+        if name_server.answers_soon(service.network.gateway) and name_server.overlooks(network, names):
+            self._unwatched.add(service.name)
+            log.warning("the name server of network %s cannot watch %s", service.network.name, names)
+            return  # One that is slow to begin is looked at again.
+        self._untold[service.name].append(Notice(service.name, f"somebody removed {names}: put back"))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import socket
 from collections.abc import Iterator
@@ -20,10 +19,12 @@ import tenacity
 
 from orchestrator.drivers.network import network_xml
 from orchestrator.drivers.network.network_xml import Described
+from orchestrator.drivers.tools.ended import await_noted, is_gone
 
 _DNS_PORT: Final = 53
 _ANSWER_S: Final = 1.0
 _TRIES: Final = 2
+_BEGIN_S: Final = 15.0  # that one may take that has just been begun, on a host with much to do
 _END_S: Final = 5.0
 _RELEASE_S: Final = 2.0  # within which one that was told to end lets go of its address, on a host with much to do
 _AGAIN_S: Final = 0.1
@@ -43,6 +44,17 @@ def answers(gateway: str) -> bool:
             with contextlib.suppress(TimeoutError):
                 return bool(asking.recv(512))
     return False
+
+
+def answers_soon(gateway: str) -> bool:
+    """The same of one that has just been begun. Before it listens who asks is refused at once."""
+    asking = tenacity.Retrying(
+        stop=tenacity.stop_after_delay(_BEGIN_S),
+        wait=tenacity.wait_fixed(_AGAIN_S),
+        retry=tenacity.retry_if_result(lambda answered: not answered),
+        retry_error_callback=lambda _: False,
+    )
+    return asking(answers, gateway)
 
 
 def overlooks(network: libvirt.virNetwork, names: Path) -> bool:
@@ -136,6 +148,7 @@ def _end(process: int) -> None:
     handle = os.pidfd_open(process)
     try:
         signal.pidfd_send_signal(handle, signal.SIGTERM)
-        select.select([handle], [], [], _END_S)
+        if is_gone(handle, _END_S):
+            await_noted(handle, _END_S)  # Else libvirt may take it for alive, and start none.
     finally:
         os.close(handle)

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import libvirt
 import pytest
 
@@ -12,6 +19,7 @@ UNSAID = "An error occurred, but the cause is unknown"
 TAKEN = "internal error: dnsmasq: failed to create listening socket for 10.90.0.1: Address already in use"
 WANTED = describe("<network><dns><host ip='10.90.0.10'><hostname>web-0</hostname></host></dns></network>")
 HOST = dns_host_xml("10.90.0.10", ("web-0",))
+LATE_S = 0.05
 
 
 class Network:
@@ -83,3 +91,46 @@ def test_a_name_server_that_does_not_start_is_told_of(words: str) -> None:
     with pytest.raises(libvirt.libvirtError, match=words):
         name_server.revive(network, WANTED)
     assert network.asked == 1 if words != UNSAID else 2 < network.asked < 100
+
+
+class Looking(Network):
+    """It looks by a signal whether the last name server lives, as libvirt does, and starts none where it does."""
+
+    def __init__(self, process: int) -> None:
+        super().__init__(0, "")
+        self.process, self.thought_alive = process, False
+
+    def name(self) -> str:
+        """See virNetworkGetName."""
+        return "vmrole-shop"
+
+    def update(self, command: int, _section: int, _parent: int, host: str, _flags: int) -> int:
+        """See virNetworkUpdate."""
+        try:
+            os.kill(self.process, 0)
+        except ProcessLookupError:
+            pass
+        else:
+            self.thought_alive = True
+        return super().update(command, _section, _parent, host, _flags)
+
+
+def test_a_name_server_is_begun_when_its_parent_knows_that_the_last_one_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then a signal still reaches it, and libvirt would start none."""
+    monkeypatch.setattr(name_server, "_PIDS", tmp_path)
+    program = shutil.copy("/bin/sleep", tmp_path / "dnsmasq")  # whose name the kernel tells
+    with subprocess.Popen([program, "60"]) as last, ThreadPoolExecutor(1) as pool:
+        (tmp_path / "vmrole-shop.pid").write_text(f"{last.pid}\n")
+
+        def note_late() -> None:
+            os.waitid(os.P_PID, last.pid, os.WEXITED | os.WNOWAIT)
+            time.sleep(LATE_S)
+            last.wait(60.0)
+
+        parent = pool.submit(note_late)
+        network = Looking(last.pid)
+        name_server.begin_anew(network, WANTED)
+        parent.result(60.0)
+    assert (network.thought_alive, network.names) == (False, {HOST})
