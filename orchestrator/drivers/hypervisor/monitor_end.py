@@ -49,7 +49,7 @@ def held(pid: int, process: int) -> Iterator[int]:
 
 
 def _take(pid: int, process: int, ends: list[int]) -> None:
-    with contextlib.suppress(OSError, ValueError, KeyError, StopIteration):
+    with contextlib.suppress(OSError, ValueError, KeyError):
         _become(*_owner(pid))
         sockets = set(_monitors(Path(f"/proc/{pid}/net/unix").read_text()))
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():

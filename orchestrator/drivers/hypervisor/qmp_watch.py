@@ -20,7 +20,6 @@ import dataclasses
 import functools
 import logging
 import os
-import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -31,6 +30,7 @@ from qemu.qmp.error import ProtocolError
 from qemu.qmp.message import Message
 
 from orchestrator.drivers.hypervisor import monitor_end
+from orchestrator.drivers.tools.ended import is_noted
 from orchestrator.drivers.tools.peer import peer_pid
 from orchestrator.errors import Busy, ConfigError
 from orchestrator.model import InstanceName
@@ -244,11 +244,9 @@ class Monitors:
 
     def _let_go(self, held: contextlib.ExitStack, process: int, until_s: float) -> None:
         """As soon as QEMU's parent has taken note of its end, or that is late."""
-        with contextlib.suppress(OSError):
-            signal.pidfd_send_signal(process, 0)
-            if self._clock.monotonic_s() < until_s:
-                self._loop.call_later(NOTED_LOOK_S, self._let_go, held, process, until_s)
-                return
+        if self._clock.monotonic_s() < until_s and not is_noted(process):
+            self._loop.call_later(NOTED_LOOK_S, self._let_go, held, process, until_s)
+            return
         os.close(process)
         held.close()
 

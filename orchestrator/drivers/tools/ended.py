@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import select
 import signal
 from typing import Final
@@ -25,7 +24,14 @@ def await_noted(process: int, within_s: float) -> None:
     Until then whoever looks by kill(2) thinks that it lives.
     """
     deadline = Deadline(within_s)
-    with contextlib.suppress(ProcessLookupError):
-        while not deadline.over:
-            signal.pidfd_send_signal(process, 0)
-            select.select((), (), (), _LOOK_S)
+    while not deadline.over and not is_noted(process):
+        select.select((), (), (), _LOOK_S)
+
+
+def is_noted(process: int) -> bool:
+    """Whether its parent has taken note of its end."""
+    try:
+        signal.pidfd_send_signal(process, 0)
+    except ProcessLookupError:
+        return True
+    return False
